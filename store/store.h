@@ -1,0 +1,148 @@
+/* The store as the doors see it: submit a request, get exactly one reply; open a watch, get batches.
+ * Everything here happens in the loop's thread. */
+#ifndef DECREE_STORE_STORE_H
+#define DECREE_STORE_STORE_H
+
+#include "buf.h"
+#include "err.h"
+#include "list.h"
+#include "request.h"
+#include "watch.h"
+
+struct store;
+
+/* ---- calls ---- */
+
+enum store_kind {
+    STORE_RANGE,
+    STORE_PUT,
+    STORE_DELETE,
+    STORE_TXN,
+    STORE_COMPACT,
+    STORE_LEASE_GRANT,
+    STORE_LEASE_REVOKE,
+    STORE_LEASE_KEEPALIVE,
+    STORE_LEASE_TTL,
+    STORE_LEASE_LIST,
+    STORE_MEMBER_LIST, /* linearizable flag in member_list */
+    STORE_STATUS,
+    STORE_KIND_END,
+};
+
+struct store_member {
+    uint64_t id;
+    const char *name; /* "" until it has started once */
+    const char *const *peer_urls;
+    size_t n_peer_urls;
+    const char *const *client_urls;
+    size_t n_client_urls;
+    bool learner;
+};
+
+struct store_status_reply {
+    const char *etcd_version; /* what clients parse */
+    uint64_t db_size, db_size_in_use;
+    uint64_t leader, raft_index, raft_term, raft_applied;
+    bool learner;
+};
+
+/* Every reply's header; what a client sees of it is the door's to decide (§3.3 of the contract). */
+struct store_header {
+    uint64_t cluster_id, member_id;
+    int64_t revision;
+    uint64_t raft_term;
+};
+
+struct store_reply {
+    struct store_header header;
+    union {
+        struct range_reply range;
+        struct put_reply put;
+        struct delete_reply del;
+        struct txn_reply txn;
+        struct lease_reply lease;
+        struct lease_list_reply lease_list;
+        struct {
+            const struct store_member *list;
+            size_t n;
+        } members;
+        struct store_status_reply status;
+    };
+};
+
+struct store_call;
+/* status is 0 and reply is set, or a negative code (err.h) and reply is NULL. Everything reply
+ * points to is valid during the callback only. The call is the owner's again. */
+typedef void (*store_cb)(struct store_call *call, int status, const struct store_reply *reply);
+
+/* Embedded by its owner, who keeps it and all bytes it points to until cb. */
+struct store_call {
+    enum store_kind kind;
+    union {
+        struct range_request range;
+        struct put_request put;
+        struct delete_request del;
+        struct txn_request txn;
+        struct compact_request compact;
+        struct lease_grant_request lease_grant;
+        struct lease_id_request lease_id;
+        struct lease_ttl_request lease_ttl;
+        struct {
+            bool linearizable;
+        } member_list;
+    };
+    store_cb cb;
+    void *data;
+    /* ---- the store's own ---- */
+    struct list link_;
+    uint64_t id_;
+    uint64_t deadline_ms_;
+    uint64_t wait_index_;
+    int64_t lease_id_;
+};
+
+/* Checks and starts the call. cb runs exactly once, later, never inside this call: a request that
+ * fails its check is answered in the same way. The store gives up by itself after its request
+ * timeout (5 s plus twice the election timeout, as etcd), with the text that says why. */
+void store_submit(struct store *s, struct store_call *call);
+/* The owner does not want the answer any more: cb does not run and the call is the owner's at once.
+ * A write that was proposed may still happen. */
+void store_cancel(struct store *s, struct store_call *call);
+
+/* ---- watches ---- */
+
+/* See watch.h for what a watcher is; these add it to the keyspace of this member, also across the
+ * installation of a snapshot. */
+void store_watch_add(struct store *s, struct watcher *w);
+void store_watch_remove(struct store *s, struct watcher *w);
+void store_watch_resume(struct store *s, struct watcher *w);
+bool store_watch_is_synced(struct store *s, const struct watcher *w);
+int64_t store_compacted_revision(struct store *s);
+
+/* ---- what is known without asking anybody ---- */
+
+struct store_header store_header(struct store *s); /* the current one */
+bool store_has_leader(struct store *s);
+/* Milliseconds without a leader, 0 while there is one: `hasleader` streams are cut by it. */
+uint64_t store_leaderless_ms(struct store *s);
+
+/* ---- figures for /metrics ---- */
+
+struct store_metrics {
+    bool has_leader, is_leader, is_learner;
+    uint64_t leader_changes, proposals_committed, proposals_applied, proposals_pending,
+        proposals_failed;
+    uint64_t db_bytes, db_live_bytes, quota_bytes, keys, leases, watchers, slow_watchers;
+    int64_t revision, compacted_revision;
+    uint64_t wal_fsyncs, wal_fsync_ns, wal_fsync_bucket[16]; /* <= 0.001 * 2^i s, cumulative */
+    uint64_t wal_bytes;
+    size_t n_peers;
+    struct {
+        uint64_t id;
+        uint64_t sent_bytes, received_bytes, sent_failures;
+        bool active;
+    } peers[32];
+};
+void store_metrics(struct store *s, struct store_metrics *ret);
+
+#endif
