@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "base64.h"
 #include "codec.h"
 #include "crc32c.h"
 #include "err.h"
@@ -124,7 +125,7 @@ TEST(list, splice_keeps_order)
     list_add_tail(&b, &n[3]);
     list_splice_tail(&a, &b);
     assert_true(list_empty(&b));
-    list_for_each_safe(it, &a) {
+    list_for_each_safe (it, &a) {
         assert_ptr_equal(it, &n[i++]);
         list_del(it);
     }
@@ -214,10 +215,33 @@ TEST(file, failure_names_the_file)
     assert_string_equal(e.text, "cannot open /nonexistent/x: No such file or directory");
 }
 
+TEST(base64, round_trip_and_strict_decoding)
+{
+    static const char *const pairs[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"},
+        {"foob", "Zm9vYg=="}, {"\xff\xfe", "//4="}, {"\xfb\xef\xbe", "++++"}};
+    static const char *const bad[] = {
+        "Z", "Zg", "Zg=", "Zg==Zg==", "Z===", "====", "Zg= ", "Zh==", "Zm9=", "Zm\n9v"};
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        strbuf_clear(&s);
+        base64_encode(&s, bytes_str(pairs[i][0]));
+        assert_string_equal(strbuf_cstr(&s), pairs[i][1]);
+        strbuf_clear(&s);
+        assert_int_equal(base64_decode(&s, bytes_str(pairs[i][1])), 0);
+        assert_string_equal(strbuf_cstr(&s), pairs[i][0]);
+    }
+    strbuf_clear(&s);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_int_equal(base64_decode(&s, bytes_str(bad[i])), -EINVAL);
+        assert_int_equal(s.len, 0);
+    }
+}
+
 TEST_MAIN(UNIT(crc32c, matches_the_check_value_and_continues),
     UNIT(bytes, order_puts_a_prefix_first), UNIT(codec, round_trip_and_short_input_is_bad),
     UNIT(codec, varint_longer_than_64_bits_is_bad), UNIT(hmap, finds_removes_iterates_and_empties),
     UNIT(list, splice_keeps_order), UNIT(arena, refuses_beyond_its_limit),
     UNIT(err, every_text_is_etcds_and_statuses_map), UNIT(err, prefix_puts_context_in_front),
     UNIT(log, control_bytes_cannot_forge_a_line), UNIT(file, replace_sets_mode_and_leaves_no_stage),
-    UNIT(file, failure_names_the_file))
+    UNIT(file, failure_names_the_file), UNIT(base64, round_trip_and_strict_decoding))
