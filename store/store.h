@@ -5,6 +5,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "hmap.h"
 #include "list.h"
 #include "request.h"
 #include "watch.h"
@@ -94,11 +95,15 @@ struct store_call {
     store_cb cb;
     void *data;
     /* ---- the store's own ---- */
-    struct list link_;
+    struct list link_;      /* in the list of its state */
+    struct list age_;       /* in the list of all calls, oldest first: deadlines in order */
+    struct hmap_node node_; /* by id_, while its entry or question is under way */
     uint64_t id_;
     uint64_t deadline_ms_;
-    uint64_t wait_index_;
-    int64_t lease_id_;
+    uint64_t term_;       /* leadership under which it was proposed */
+    struct buf *payload_; /* the encoded entry */
+    int64_t lease_id_;    /* of a grant: given or picked */
+    int state_, status_;
 };
 
 /* Checks and starts the call. cb runs exactly once, later, never inside this call: a request that
