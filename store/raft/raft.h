@@ -1,11 +1,12 @@
-/* The consensus core: a pure state machine (Ongaro 2014, "Consensus: Bridging Theory and Practice").
+/* The consensus core: a pure state machine (Ongaro 2014, "Consensus: Bridging Theory and
+ * Practice").
  *
  *     event --raft_step--> state + effects --raft_take_update--> persist / send / apply / read
  *
  * No I/O, no clock, no randomness, no thread: time comes as ticks and chance as a number in each
- * event, so the same events give the same effects, byte for byte. The caller steps all events of one
- * loop turn, takes one update, starts its persist batch and its messages together, and reports the
- * batch's completion as an event. What must not leave before a write is durable (votes, append
+ * event, so the same events give the same effects, byte for byte. The caller steps all events of
+ * one loop turn, takes one update, starts its persist batch and its messages together, and reports
+ * the batch's completion as an event. What must not leave before a write is durable (votes, append
  * acknowledgements, the leader's own vote for its entries) stays inside until that completion.
  *
  * Membership is part of the data model: a configuration lists voters and learners; one entry type
@@ -24,9 +25,13 @@
 /* Outcomes of raft_step. */
 enum {
     RAFT_OK = 0,
-    RAFT_NOT_LEADER = 1, /* proposal or read refused here: no leader is known */
-    RAFT_BUSY = 2,       /* proposal refused: uncommitted bytes would pass the limit */
-    RAFT_STALE = 3,      /* snapshot install: the log is already past it; nothing changed */
+    RAFT_NOT_LEADER =
+        1,            /* proposal or read refused here: no leader is known, or it is handing over */
+    RAFT_BUSY = 2,    /* proposal refused: uncommitted bytes would pass the limit */
+    RAFT_STALE = 3,   /* snapshot install: the log holds it all; keep state and log as they are */
+    RAFT_REFUSED = 4, /* this leader cannot do that now: a change of membership while one is not
+                         committed, none of its own term is, or of more than one voter; a transfer
+                         to one who is no voter */
 };
 
 struct raft_entry_id {
@@ -35,8 +40,9 @@ struct raft_entry_id {
 };
 
 enum raft_entry_type {
-    RAFT_ENTRY_NORMAL = 0, /* payload is the caller's; an empty one is the leader's own of a new term */
-    RAFT_ENTRY_CONF = 1,   /* payload is raft_conf_encode's */
+    RAFT_ENTRY_NORMAL =
+        0, /* payload is the caller's; an empty one is the leader's own of a new term */
+    RAFT_ENTRY_CONF = 1, /* payload is raft_conf_encode's */
 };
 
 struct raft_entry {
@@ -75,8 +81,9 @@ enum raft_msg_type {
     RAFT_MSG_APPEND_REPLY,
     RAFT_MSG_HEARTBEAT,
     RAFT_MSG_HEARTBEAT_REPLY,
-    RAFT_MSG_PROPOSE,    /* entries forwarded to the leader; term = the leadership they were meant for */
-    RAFT_MSG_READ,       /* a follower asks the leader for a read index */
+    RAFT_MSG_PROPOSE, /* entries forwarded to the leader; term = the leadership they were meant for
+                       */
+    RAFT_MSG_READ,    /* a follower asks the leader for a read index */
     RAFT_MSG_READ_REPLY, /* index to wait for; reject = ask again */
     RAFT_MSG_TIMEOUT_NOW,
     RAFT_MSG_TYPE_END,
@@ -93,8 +100,8 @@ struct raft_msg {
     uint64_t index;   /* replies: last matching (or the rejected prev), reads: the read index */
     uint64_t context; /* heartbeat: read-round nonce (0 = none); reads: the asker's context */
     bool reject;
-    bool transfer;                  /* vote asked for by leadership transfer: ignores leases */
-    struct raft_entry_id hint;      /* rejected APPEND: where the follower's log may match */
+    bool transfer;                    /* vote asked for by leadership transfer: ignores leases */
+    struct raft_entry_id hint;        /* rejected APPEND: where the follower's log may match */
     const struct raft_entry *entries; /* APPEND, PROPOSE */
     size_t n_entries;
 };
@@ -102,13 +109,13 @@ struct raft_msg {
 /* ---- events ---- */
 
 enum raft_event_type {
-    RAFT_EV_TICK,             /* one heartbeat interval has passed */
-    RAFT_EV_MSG,              /* msg came from a member; entries are borrowed (payloads are ref'd) */
-    RAFT_EV_PROPOSE,          /* append these payloads (forwarded when a leader is known elsewhere) */
-    RAFT_EV_READ,             /* a linearizable read index is wanted under `context` */
-    RAFT_EV_PERSISTED,        /* the batch `seq` (and all before it) is durable */
-    RAFT_EV_APPLIED,          /* entries up to `index` have been applied */
-    RAFT_EV_UNREACHABLE,      /* a send to `peer` failed */
+    RAFT_EV_TICK,        /* one heartbeat interval has passed */
+    RAFT_EV_MSG,         /* msg came from a member; entries are borrowed (payloads are ref'd) */
+    RAFT_EV_PROPOSE,     /* append these payloads (forwarded when a leader is known elsewhere) */
+    RAFT_EV_READ,        /* a linearizable read index is wanted under `context` */
+    RAFT_EV_PERSISTED,   /* the batch `seq` (and all before it) is durable */
+    RAFT_EV_APPLIED,     /* entries up to `index` have been applied */
+    RAFT_EV_UNREACHABLE, /* a send to `peer` failed */
     RAFT_EV_SNAPSHOT_STATUS,  /* the stream asked for with send_snapshot ended: ok = peer has it at
                                  `index` */
     RAFT_EV_SNAPSHOT_INSTALL, /* a received snapshot is durable on this disk: take it */
@@ -184,12 +191,13 @@ enum raft_role { RAFT_FOLLOWER, RAFT_PRECANDIDATE, RAFT_CANDIDATE, RAFT_LEADER }
 
 struct raft_options {
     uint64_t id;
-    unsigned election_ticks;  /* 10: with 100 ms ticks etcd's default second */
-    unsigned heartbeat_ticks; /* 1 */
-    unsigned inflight_msgs_max;     /* 512 appends on the way to one follower … */
-    size_t inflight_bytes_max;      /* … or 1 MiB: bounds a stalled follower's memory */
-    size_t append_bytes_max;        /* 1 MiB a message: one large message must not hold up heartbeats */
-    size_t uncommitted_bytes_max;   /* 64 MiB proposed and not committed: an isolated leader stays small */
+    unsigned election_ticks;    /* 10: with 100 ms ticks etcd's default second */
+    unsigned heartbeat_ticks;   /* 1 */
+    unsigned inflight_msgs_max; /* 512 appends on the way to one follower … */
+    size_t inflight_bytes_max;  /* … or 1 MiB: bounds a stalled follower's memory */
+    size_t append_bytes_max;    /* 1 MiB a message: one large message must not hold up heartbeats */
+    size_t uncommitted_bytes_max; /* 64 MiB proposed and not committed: an isolated leader stays
+                                     small */
 };
 
 /* What was on disk: hard state, the snapshot's place and configuration (id {0,0} and an empty conf
@@ -206,8 +214,8 @@ struct raft;
 
 /* Options are copied. Returns NULL never; damage in `restore` that the log reader cannot see (terms
  * that go back, an entry that is not a configuration) is DECREE_ECORRUPT. */
-int raft_new(const struct raft_options *options, const struct raft_restore *restore,
-    struct raft **ret);
+int raft_new(
+    const struct raft_options *options, const struct raft_restore *restore, struct raft **ret);
 struct raft *raft_free(struct raft *r);
 
 /* Takes one event in. Returns 0 or a positive outcome above; never fails otherwise. */
@@ -219,7 +227,7 @@ struct raft_status {
     uint64_t id, term, leader; /* leader RAFT_NONE when unknown */
     enum raft_role role;
     uint64_t commit, applied, last_index, first_index;
-    uint64_t stable; /* last index known durable on this disk */
+    uint64_t stable;   /* last index known durable on this disk */
     bool lease_proven; /* leader: a quorum answered within the last election timeout */
     size_t uncommitted_bytes;
 };
@@ -236,8 +244,12 @@ struct raft_progress {
 /* The leader's view of the others; returns how many were written to ret (0 on a follower). */
 size_t raft_progress(const struct raft *r, struct raft_progress ret[RAFT_MEMBERS_MAX]);
 
-/* The configuration in force. */
+/* The configuration in force: the newest in the log, committed or not. */
 const struct raft_conf *raft_conf(const struct raft *r);
+/* The configuration as of an index that is not below the last compaction: what a snapshot at that
+ * index must carry, since the one in force may still be undone (R8). Valid until the next call that
+ * changes r. */
+const struct raft_conf *raft_conf_at(const struct raft *r, uint64_t index);
 
 /* Entries [from, to] of the log in memory; both must lie in [first_index, last_index]. Valid until
  * the next raft_step. */

@@ -1,0 +1,209 @@
+/* Terms, votes and who leads.
+ *
+ * A follower that has not heard a leader for a drawn timeout asks all voters whether they would
+ * vote for it (pre-vote, thesis 9.6); only when a majority would does it take a new term, so that a
+ * member which was merely cut off comes back without unseating anyone. It asks for real votes and
+ * counts its own when term and vote are durable. Members that hear from a leader ignore both kinds
+ * of request, unless the leader itself asked for the election (transfer).
+ *
+ * A pre-vote request from a lower term is answered with the own term: a member with a high term and
+ * a short log and one with a low term and a long log would otherwise refuse each other forever
+ * (R12). */
+#include "raft_internal.h"
+
+static void set_term(struct raft *r, uint64_t term, uint64_t vote)
+{
+    decree_assert(term > r->term);
+    r->term = term;
+    r->vote = vote;
+    r->stable.hard_dirty = true;
+    raft_msg_drop_held(r);
+}
+
+static void reset_timer(struct raft *r)
+{
+    r->election_elapsed = 0;
+    r->election_timeout = r->options.election_ticks + r->random % r->options.election_ticks;
+}
+
+/* What all changes of role have in common: nothing of the old one lasts. */
+static void set_role(struct raft *r, enum raft_role role, uint64_t leader)
+{
+    if (r->leader != leader || r->role == RAFT_LEADER) {
+        raft_reads_drop(r);
+    }
+    r->role = role;
+    r->leader = leader;
+    r->leader_match = r->commit;
+    r->ack_sent = 0;
+    r->ack_wanted = false;
+    r->by_transfer = false;
+    r->transfer_to = RAFT_NONE;
+    r->uncommitted_bytes = 0;
+    for (size_t i = 0; i < r->n_peers; i++) {
+        r->peers[i].ballot = RAFT_BALLOT_NONE;
+    }
+    reset_timer(r);
+}
+
+void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader)
+{
+    if (term != r->term) {
+        set_term(r, term, RAFT_NONE);
+    }
+    set_role(r, RAFT_FOLLOWER, leader);
+}
+
+bool raft_has_lease(const struct raft *r)
+{
+    return r->role == RAFT_LEADER ||
+        (r->leader != RAFT_NONE && r->election_elapsed < r->options.election_ticks);
+}
+
+static void ask_voters(struct raft *r, enum raft_msg_type type, uint64_t term)
+{
+    for (size_t i = 0; i < r->n_peers; i++) {
+        struct raft_msg m = raft_msg_make(r, type, r->peers[i].id);
+
+        if (&r->peers[i] != r->self && !r->peers[i].learner) {
+            m.term = term;
+            m.prev = raft_log_last_id(&r->log);
+            m.transfer = r->by_transfer;
+            raft_msg_push(r, &m);
+        }
+    }
+}
+
+static void become_precandidate(struct raft *r)
+{
+    set_role(r, RAFT_PRECANDIDATE, RAFT_NONE);
+    r->self->ballot = RAFT_BALLOT_GRANTED;
+    ask_voters(r, RAFT_MSG_PREVOTE, r->term + 1);
+}
+
+static void become_candidate(struct raft *r, bool by_transfer)
+{
+    set_term(r, r->term + 1, r->options.id);
+    set_role(r, RAFT_CANDIDATE, RAFT_NONE);
+    r->by_transfer = by_transfer;
+    ask_voters(r, RAFT_MSG_VOTE, r->term);
+}
+
+static void count_ballots(struct raft *r)
+{
+    size_t voters = 0, granted = 0, rejected = 0;
+
+    for (size_t i = 0; i < r->n_peers; i++) {
+        if (!r->peers[i].learner) {
+            voters++;
+            granted += r->peers[i].ballot == RAFT_BALLOT_GRANTED;
+            rejected += r->peers[i].ballot == RAFT_BALLOT_REJECTED;
+        }
+    }
+    switch (raft_quorum_vote(voters, granted, rejected)) {
+    case RAFT_VOTE_WON:
+        if (r->role == RAFT_PRECANDIDATE) {
+            become_candidate(r, false);
+        } else {
+            raft_become_leader(r);
+        }
+        break;
+    case RAFT_VOTE_LOST:
+        raft_become_follower(r, r->term, RAFT_NONE);
+        break;
+    case RAFT_VOTE_OPEN:
+        break;
+    }
+}
+
+void raft_campaign(struct raft *r)
+{
+    if (r->role == RAFT_LEADER || !raft_is_voter(r)) {
+        return;
+    }
+    if (raft_voters(r) > 1) {
+        become_precandidate(r);
+        return;
+    }
+    /* Nobody else votes, so the own vote may count before it is durable: nothing of the new term is
+     * seen outside before its entries are, and those are written after it. */
+    become_candidate(r, false);
+    raft_become_leader(r);
+}
+
+void raft_election_tick(struct raft *r)
+{
+    bool alone = raft_is_voter(r) && raft_voters(r) == 1;
+
+    r->election_elapsed++;
+    if (!alone && r->election_elapsed < r->election_timeout) {
+        return;
+    }
+    /* With a disk that hangs it could not vote for itself, let alone lead (F12). */
+    if (raft_is_voter(r) && r->stable.stalled_ticks < r->options.election_ticks) {
+        raft_campaign(r);
+    } else {
+        raft_become_follower(r, r->term, RAFT_NONE);
+    }
+}
+
+void raft_election_hard_done(struct raft *r)
+{
+    if (r->role == RAFT_CANDIDATE && r->self != NULL && r->self->ballot == RAFT_BALLOT_NONE) {
+        r->self->ballot = RAFT_BALLOT_GRANTED;
+        count_ballots(r);
+    }
+}
+
+static bool is_up_to_date(const struct raft *r, struct raft_entry_id theirs)
+{
+    struct raft_entry_id ours = raft_log_last_id(&r->log);
+
+    return theirs.term > ours.term || (theirs.term == ours.term && theirs.index >= ours.index);
+}
+
+/* VOTE of the own term, or PREVOTE of the own or a higher one. A learner answers as well: it may
+ * have become a voter by an entry that it has yet to receive, and a majority may depend on it; who
+ * knows it as a learner neither asks nor counts it. */
+void raft_on_vote(struct raft *r, const struct raft_msg *m)
+{
+    bool pre = m->type == RAFT_MSG_PREVOTE;
+    bool is_free = r->vote == m->from || (r->vote == RAFT_NONE && r->leader == RAFT_NONE);
+    bool grant = (is_free || (pre && m->term > r->term)) && is_up_to_date(r, m->prev);
+    struct raft_msg reply =
+        raft_msg_make(r, pre ? RAFT_MSG_PREVOTE_REPLY : RAFT_MSG_VOTE_REPLY, m->from);
+
+    if (raft_has_lease(r) && (pre || !m->transfer)) {
+        return;
+    }
+    if (grant && pre) {
+        reply.term = m->term;
+    } else if (grant) {
+        r->stable.hard_dirty |= r->vote != m->from;
+        r->vote = m->from;
+        r->election_elapsed = 0;
+    }
+    reply.reject = !grant;
+    raft_msg_push(r, &reply);
+}
+
+void raft_on_vote_reply(struct raft *r, struct raft_peer *p, const struct raft_msg *m)
+{
+    bool pre = m->type == RAFT_MSG_PREVOTE_REPLY;
+
+    if (r->role != (pre ? RAFT_PRECANDIDATE : RAFT_CANDIDATE) ||
+        m->term != r->term + (pre && !m->reject)) {
+        return;
+    }
+    if (p->ballot == RAFT_BALLOT_NONE) {
+        p->ballot = m->reject ? RAFT_BALLOT_REJECTED : RAFT_BALLOT_GRANTED;
+        count_ballots(r);
+    }
+}
+
+void raft_on_timeout_now(struct raft *r, const struct raft_msg *m)
+{
+    if (r->role == RAFT_FOLLOWER && r->leader == m->from && raft_is_voter(r)) {
+        become_candidate(r, true);
+    }
+}
