@@ -40,6 +40,10 @@ struct store_member {
     bool learner;
 };
 
+/* The plain etcd version number that /version, /health and Status show, since clients parse it to
+ * know what they may ask for. */
+#define STORE_ETCD_VERSION "3.5.21"
+
 struct store_status_reply {
     const char *etcd_version; /* what clients parse */
     uint64_t db_size, db_size_in_use;
