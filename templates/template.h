@@ -47,13 +47,16 @@ struct template_env {
     int64_t (*now_ns)(void *data);
     /* stat of a path, for fileExists: true unless it is certain that there is none. */
     bool (*file_exists)(void *data, const char *path);
+    /* The local time zone that holds at that moment: seconds east of UTC, and its abbreviation
+     * ("CET") with its NUL. NULL: local time is UTC. */
+    void (*local_zone)(void *data, int64_t unix_s, int32_t *ret_offset_s, char ret_name[16]);
 };
 
 /* Limits of one render (contracts/reliability.md T19): a value can never make the agent eat the
  * host. 0 takes the default in brackets. */
 struct template_limits {
     size_t output_bytes_max; /* 64 MiB: no config file is larger */
-    uint64_t steps_max;      /* 100 million node evaluations: seconds, where milliseconds are usual */
+    uint64_t steps_max; /* 100 million node evaluations: seconds, where milliseconds are usual */
     size_t memory_bytes_max; /* 256 MiB of values alive in one render */
 };
 
@@ -71,6 +74,7 @@ int template_expand(const char *name, struct bytes source, size_t n, const char 
 
 /* Warnings about constructs whose outcome surprises people although it is what the dialect does
  * (`ls "/"`, `reverse (gets …)`): calls warn once for each with "NAME:LINE: text". */
-void template_lint(const struct template *t, void (*warn)(void *data, const char *text), void *data);
+void template_lint(
+    const struct template *t, void (*warn)(void *data, const char *text), void *data);
 
 #endif
