@@ -3,7 +3,8 @@
  * A data directory holds, all of it 0700 and locked by one process:
  *     LOCK                          who has it open
  *     wal/SEQ.seg                   64 MiB segments, preallocated, reused; SEQ ascends
- *     snap/TERM-INDEX.snap          whole snapshots, current by verified rename; *.part is never read
+ *     snap/TERM-INDEX.snap          whole snapshots, current by verified rename; *.part is never
+ * read
  *
  * Records: a header with a checksum of its own, a body with a second one, both bound to segment and
  * offset; every record states up to where the log was durable when it was written. Damage beyond
@@ -12,8 +13,8 @@
  *
  * One write and one fdatasync a batch in the log's own thread; batches queued meanwhile are merged
  * into the next write. An error of write or fdatasync stops the process (decree_fatal): it is never
- * retried, since the kernel may have dropped the pages. The disk stands behind `struct wal_disk`, so
- * that tests and the simulator put their own there. */
+ * retried, since the kernel may have dropped the pages. The disk stands behind `struct wal_disk`,
+ * so that tests and the simulator put their own there. */
 #ifndef DECREE_STORE_WAL_WAL_H
 #define DECREE_STORE_WAL_WAL_H
 
@@ -35,7 +36,7 @@ struct wal_identity {
 
 struct wal_options {
     const char *dir;      /* made (0700) when missing; an existing one must not be open to others */
-    size_t segment_bytes; /* 0 = 64 MiB */
+    size_t segment_bytes; /* 0 = 64 MiB; at least 16 KiB. The first ones are smaller: 1 MiB, 2, … */
     /* Called in the log's thread when completions wait for wal_poll; must only wake the loop
      * (uv_async_send). NULL = no thread: wal_poll itself does the writing (tests, simulator). */
     void (*wake)(void *data);
@@ -63,11 +64,13 @@ struct wal_recovery {
     struct wal_entry *entries; /* those after the snapshot, without a gap */
     size_t n_entries;
     uint64_t torn_bytes; /* cut off at the tail, 0 usually; worth a log line */
+    char *passed_over; /* a newer snapshot that is damaged and why; NULL usually; worth a warning */
 };
 void wal_recovery_deinit(struct wal_recovery *r);
 
-/* Opens dir and reads everything. Errors: -EBUSY in use by another process, -EACCES,
- * DECREE_ECORRUPT, -errno; reterr says file, offset and what to do. */
+/* Opens dir and reads everything. Errors: -EBUSY in use by another process, -EACCES open to or
+ * owned by others, -ENOTSUP written by a newer version, DECREE_ECORRUPT, -errno; reterr says file,
+ * offset and what to do. What was recovered is durable on return. */
 int wal_open(const struct wal_options *options, struct wal **ret, struct wal_recovery *ret_recovery,
     struct err *reterr);
 /* Stamps a new directory with its identity, durably. Once, when recovery said is_new. */
@@ -88,7 +91,8 @@ struct wal_append_req {
     size_t n_entries;
     wal_append_cb cb; /* runs in wal_poll, in the order of the appends, status 0 or -ECANCELED */
     void *data;
-    struct list queue_; /* the log's own */
+    struct list queue_; /* the log's own, as is is_reset_ */
+    bool is_reset_;
 };
 
 enum { WAL_FULL = 1 };
@@ -103,12 +107,15 @@ bool wal_has_room(struct wal *w, size_t bytes);
 /* Runs the callbacks of finished batches, in the loop's thread. */
 void wal_poll(struct wal *w);
 
-/* A snapshot at that place is durable: entries below keep_from (<= index + 1) are not needed any
- * more; segments wholly below are kept for reuse, older snapshots are removed but for one. */
+/* A snapshot at that place is durable (its writer's callback said so, or recovery): entries below
+ * keep_from (<= index + 1) are not needed any more; segments wholly below are kept for reuse, older
+ * snapshots are removed but for one. The log still reaches back to that one, so that it can stand
+ * in when the newest turns out damaged (F14). */
 void wal_compact(struct wal *w, struct wal_snapshot_id snapshot, uint64_t keep_from);
-/* A received snapshot replaces the log: everything before and after is forgotten, the next entry is
- * index + 1. Ordered after all earlier appends, durable with the next batch: a crash before that
- * finds the snapshot file, which is newer than the log, and does the same. */
+/* A received snapshot, its writer finished, replaces the log: everything before and after is
+ * forgotten, the next entry is index + 1. Ordered after all earlier appends, durable with the next
+ * batch: a crash before that finds the snapshot file, which is newer than the log, and does the
+ * same. */
 void wal_reset(struct wal *w, struct wal_snapshot_id snapshot);
 
 struct wal_stats {
@@ -117,7 +124,7 @@ struct wal_stats {
     uint64_t fsync_bucket[16]; /* fsyncs that took <= 0.001 * 2^i s; cumulative like Prometheus */
     uint64_t disk_bytes;       /* segments and snapshots on disk */
 };
-void wal_stats(const struct wal *w, struct wal_stats *ret);
+void wal_stats(struct wal *w, struct wal_stats *ret);
 
 /* ---- snapshot files ---- */
 
@@ -130,7 +137,7 @@ typedef void (*snap_writer_cb)(void *data, int status, const char *text);
  * already: one at a time (F17). */
 int snap_writer_open(struct wal *w, struct wal_snapshot_id id, struct bytes header,
     struct snap_writer **ret, struct err *reterr);
-/* Queues one piece of the body; takes its own reference. */
+/* Queues one piece of the body, at most 64 MiB; takes its own reference. Empty ones are skipped. */
 void snap_writer_write(struct snap_writer *s, struct buf *piece);
 /* Bytes queued and not yet written: a producer stops at SNAP_WINDOW_BYTES and goes on when the
  * writer has drained (wal_poll runs `drained`, if set). */
@@ -138,10 +145,11 @@ enum { SNAP_WINDOW_BYTES = 4 << 20 };
 size_t snap_writer_queued(const struct snap_writer *s);
 void snap_writer_on_drain(struct snap_writer *s, void (*drained)(void *data), void *data);
 /* No more pieces: sync, read back and verify the digest, rename, sync the folder. cb runs once, in
- * wal_poll; s is freed after it. On failure (-ENOSPC, -EIO …) the part file is gone, older snapshots
- * and the log are untouched, and text says why. */
+ * wal_poll; s is freed after it. On failure (-ENOSPC, -EIO …) the part file is gone, older
+ * snapshots and the log are untouched, and text says why. */
 void snap_writer_finish(struct snap_writer *s, snap_writer_cb cb, void *data);
-/* Gives up; the part file goes. s must not be used afterwards; no callback runs. */
+/* Gives up; the part file goes. Not after finish. s must not be used afterwards; no callback runs.
+ * wal_close does the same to a writer that is still open. */
 void snap_writer_abort(struct snap_writer *s);
 
 /* Reads a snapshot piece by piece, each with its checksum proved. */

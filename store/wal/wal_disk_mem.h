@@ -1,0 +1,40 @@
+/* A disk in memory that can lose power at any operation: for tests and the simulator. It keeps what
+ * is durable apart from what was only written, by 512-byte sectors, and the same for names; a power
+ * cut keeps a random part of the rest. Deterministic from its seed. One thread. */
+#ifndef DECREE_STORE_WAL_WAL_DISK_MEM_H
+#define DECREE_STORE_WAL_WAL_DISK_MEM_H
+
+#include "buf.h"
+#include "wal_disk.h"
+
+struct wal_mem;
+
+struct wal_mem *wal_mem_new(uint64_t seed);
+/* NULL accepted and returned. No file may be open. */
+struct wal_mem *wal_mem_free(struct wal_mem *m);
+/* A new disk with the files as they read now, all durable. */
+struct wal_mem *wal_mem_clone(const struct wal_mem *m);
+struct wal_disk *wal_mem_disk(struct wal_mem *m);
+
+/* Operations that change something, so far. */
+uint64_t wal_mem_ops(const struct wal_mem *m);
+/* The operation of that number (from now: 1 = the next) is under way when the power fails; it and
+ * all later ones report success and change nothing that survives for sure. 0 = never. */
+void wal_mem_die_at(struct wal_mem *m, uint64_t nth);
+bool wal_mem_is_dead(const struct wal_mem *m);
+/* The power fails if it has not, and comes back: what was not synced is kept or lost by sector and
+ * by name. keep_percent: chance of each piece to survive. All files must be closed. */
+void wal_mem_power_cut(struct wal_mem *m, unsigned keep_percent);
+/* The nth operation from now fails with rc and does nothing. 0 = none. */
+void wal_mem_fail_at(struct wal_mem *m, uint64_t nth, int rc);
+/* Files may hold that many bytes together; beyond is -ENOSPC. UINT64_MAX = no limit. */
+void wal_mem_set_capacity(struct wal_mem *m, uint64_t bytes);
+/* Reads that touch that byte of that file fail with -EIO; name NULL = none. */
+void wal_mem_fail_read(struct wal_mem *m, const char *name, uint64_t offset);
+
+/* The bytes of a file, to look at and to damage; NULL when there is none. Of equal length only. */
+struct strbuf *wal_mem_bytes(struct wal_mem *m, enum wal_folder folder, const char *name);
+/* Puts a file there, durably. */
+void wal_mem_put(struct wal_mem *m, enum wal_folder folder, const char *name, struct bytes b);
+
+#endif
