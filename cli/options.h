@@ -53,8 +53,8 @@ enum option_program {
         "all founding members; read on the very first start only [this member alone]")             \
     X(INITIAL_CLUSTER_STATE, "initial-cluster-state", FOR_STORE, CHOICE, "new", "new|existing", 0, \
         0, "found a new cluster, or join one that has this member in its list already")            \
-    X(INITIAL_CLUSTER_TOKEN, "initial-cluster-token", FOR_STORE, STRING, "decree-cluster",         \
-        "TOKEN", 0, 0, "keeps clusters that are founded alike apart")                              \
+    X(INITIAL_CLUSTER_TOKEN, "initial-cluster-token", FOR_STORE, STRING, "", "TOKEN", 0, 0,        \
+        "keeps clusters that are founded alike apart [etcd-cluster]")                              \
     X(HEARTBEAT_INTERVAL, "heartbeat-interval", FOR_STORE, DURATION, "100ms", "MS", 1, 60000,      \
         "between the leader's signs of life")                                                      \
     X(ELECTION_TIMEOUT, "election-timeout", FOR_STORE, DURATION, "1s", "MS", 10, 600000,           \
