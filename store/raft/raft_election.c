@@ -77,7 +77,9 @@ static void ask_voters(struct raft *r, enum raft_msg_type type, uint64_t term)
 static void become_precandidate(struct raft *r)
 {
     set_role(r, RAFT_PRECANDIDATE, RAFT_NONE);
-    r->self->ballot = RAFT_BALLOT_GRANTED;
+    if (r->self != NULL) {
+        r->self->ballot = RAFT_BALLOT_GRANTED;
+    }
     ask_voters(r, RAFT_MSG_PREVOTE, r->term + 1);
 }
 
@@ -116,12 +118,26 @@ static void count_ballots(struct raft *r)
     }
 }
 
+/* Voters stand for election, and so does one whose own removal is the newest change in its log and
+ * not known to be committed: with two members left it may be the only one who can finish it (thesis
+ * 4.2.2). Its vote counts only as far as the configuration in force counts it. */
+static bool may_campaign(const struct raft *r)
+{
+    const struct raft_conf_at *now = raft_confs_last(&r->confs);
+    const struct raft_member *m = NULL;
+
+    if (now->index > r->commit) {
+        m = raft_conf_find(raft_confs_at(&r->confs, now->index - 1), r->options.id);
+    }
+    return raft_is_voter(r) || (m != NULL && !m->learner);
+}
+
 void raft_campaign(struct raft *r)
 {
-    if (r->role == RAFT_LEADER || !raft_is_voter(r)) {
+    if (r->role == RAFT_LEADER || !may_campaign(r)) {
         return;
     }
-    if (raft_voters(r) > 1) {
+    if (!raft_is_lone_voter(r)) {
         become_precandidate(r);
         return;
     }
@@ -133,14 +149,12 @@ void raft_campaign(struct raft *r)
 
 void raft_election_tick(struct raft *r)
 {
-    bool alone = raft_is_voter(r) && raft_voters(r) == 1;
-
     r->election_elapsed++;
-    if (!alone && r->election_elapsed < r->election_timeout) {
+    if (!raft_is_lone_voter(r) && r->election_elapsed < r->election_timeout) {
         return;
     }
     /* With a disk that hangs it could not vote for itself, let alone lead (F12). */
-    if (raft_is_voter(r) && r->stable.stalled_ticks < r->options.election_ticks) {
+    if (may_campaign(r) && r->stable.stalled_ticks < r->options.election_ticks) {
         raft_campaign(r);
     } else {
         raft_become_follower(r, r->term, RAFT_NONE);
@@ -203,7 +217,7 @@ void raft_on_vote_reply(struct raft *r, struct raft_peer *p, const struct raft_m
 
 void raft_on_timeout_now(struct raft *r, const struct raft_msg *m)
 {
-    if (r->role == RAFT_FOLLOWER && r->leader == m->from && raft_is_voter(r)) {
+    if (r->role == RAFT_FOLLOWER && r->leader == m->from && may_campaign(r)) {
         become_candidate(r, true);
     }
 }

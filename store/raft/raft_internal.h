@@ -323,6 +323,10 @@ static inline size_t raft_voters(const struct raft *r)
     }
     return n;
 }
+static inline bool raft_is_lone_voter(const struct raft *r)
+{
+    return raft_is_voter(r) && raft_voters(r) == 1;
+}
 /* Makes room for one more element in an array that doubles. */
 void *raft_grow(void *p, size_t n, size_t *cap, size_t size);
 

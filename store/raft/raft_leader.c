@@ -120,10 +120,9 @@ int raft_transfer(struct raft *r, uint64_t peer)
 void raft_leader_tick(struct raft *r)
 {
     unsigned limit = r->options.election_ticks;
-    bool alone = raft_is_voter(r) && raft_voters(r) == 1;
     bool cut_off = r->ticks - r->leader_since >= limit && !raft_peers_quorum_recent(r);
 
-    if (cut_off || (!alone && r->stable.stalled_ticks >= limit)) {
+    if (cut_off || (!raft_is_lone_voter(r) && r->stable.stalled_ticks >= limit)) {
         /* Others can lead; this one cannot reach a majority, or its disk hangs (F12, F21). */
         raft_become_follower(r, r->term, RAFT_NONE);
         return;

@@ -9,9 +9,9 @@
  *
  * PROBE sends one append and waits for its answer, or for a heartbeat's, so that a member that is
  * down costs one message a heartbeat. REPLICATE does not wait, up to a window in messages and in
- * bytes. Its window empties with acknowledgements; lost appends show by the answers to heartbeats,
- * which say how far the member got: when that is short of what was sent, an empty append at the end
- * (ping) either passes, or is refused and says where to go on. */
+ * bytes. Its window empties with acknowledgements. When a heartbeat is answered while some are
+ * outstanding, an empty append at the end (ping) has the last one repeated, or is refused and says
+ * where to go on: so neither a lost append nor a lost answer stops it. */
 #include "raft_internal.h"
 
 /* ---- the window ---- */
@@ -217,7 +217,8 @@ void raft_on_heartbeat_reply(struct raft *r, struct raft_peer *p, const struct r
             become_replicate(p, m->index + 1);
         }
         p->probe_sent = false;
-    } else if (p->state == RAFT_REPLICATE && m->index + 1 < p->next) {
+    } else if (p->state == RAFT_REPLICATE && MIN(m->index, p->match) + 1 < p->next) {
+        /* Appends or the answers to them may be lost, or it has started anew since. */
         p->ping = true;
     }
 }

@@ -31,7 +31,7 @@ static size_t waiting(const struct raft_reads *q)
 
 static void push(struct raft_reads *q, const struct raft_read *read)
 {
-    if (q->n == q->cap && q->head >= q->n / 2) {
+    if (q->n == q->cap && q->head > q->n / 2) {
         memmove(q->list, q->list + q->head, waiting(q) * sizeof(*q->list));
         q->n -= q->head;
         q->begun -= q->head;
