@@ -131,7 +131,7 @@ int wal_create(struct wal *w, struct wal_identity identity, struct err *reterr)
     wal_write_first(w, salt, &records);
     rc =
         wal_segment_create(w->disk, 1, salt, MIN(w->segment_bytes, (size_t)WAL_SEGMENT_BYTES_FIRST),
-            strbuf_bytes(&records), &w->current, &step);
+            strbuf_bytes(&records), NULL, &w->current, &step);
     if (rc < 0) {
         return err_set(
             reterr, rc, "%s of the first segment in %s/wal failed: %s", step, w->dir, err_text(rc));

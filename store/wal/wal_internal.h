@@ -61,6 +61,7 @@ struct wal {
     pthread_cond_t keeper_cond;
     pthread_t writer, keeper;
     bool stopping;
+    atomic_bool stop_keeper; /* the same for the keeper in the middle of a long preparation */
     bool keeper_asked;
 
     struct list queue;    /* wal_append_req: accepted */

@@ -125,9 +125,10 @@ static int prepare(struct wal *w, struct wal_segment *spare_consume, uint64_t se
         forget(w, spare_consume);
         rc = wal_segment_reuse(w->disk, spare, seq, salt, ret, &step);
     } else {
-        rc = wal_segment_create(w->disk, seq, salt, bytes, (struct bytes){0}, ret, &step);
+        rc = wal_segment_create(
+            w->disk, seq, salt, bytes, (struct bytes){0}, &w->stop_keeper, ret, &step);
     }
-    if (rc < 0 && !is_no_room(rc)) {
+    if (rc < 0 && rc != -ECANCELED && !is_no_room(rc)) {
         wal_fatal(w, seq, step, rc);
     }
     return rc;

@@ -14,10 +14,6 @@
 #include "alloc.h"
 #include "wal_scan.h"
 
-#define ADVICE                                                                                     \
-    "nothing was changed; let this member fetch its state from the others (remove it, empty its "  \
-    "data directory, add it again), or restore a backup if it is alone"
-
 struct replay {
     struct wal_disk *disk;
     struct wal_found *found;
@@ -87,8 +83,8 @@ static void add_cut_off(struct replay *r, uint64_t seq)
 
 static int damaged(struct replay *r, uint64_t at, const char *what)
 {
-    return err_set(
-        r->reterr, DECREE_ECORRUPT, "wal/%s: %s at offset %" PRIu64 "; " ADVICE, r->name, what, at);
+    return err_set(r->reterr, DECREE_ECORRUPT, "wal/%s: %s at offset %" PRIu64 "; " WAL_ADVICE,
+        r->name, what, at);
 }
 
 static void drop_entries_from(struct replay *r, uint64_t index)
@@ -217,12 +213,12 @@ static int judge_end(struct replay *r, struct wal_scan *scan, struct wal_scan_re
     if (rest->proof_at != 0) {
         return err_set(r->reterr, DECREE_ECORRUPT,
             "wal/%s: damaged record at offset %" PRIu64 "; the record at %" PRIu64
-            " proves that everything below %" PRIu64 " had been durable; " ADVICE,
+            " proves that everything below %" PRIu64 " had been durable; " WAL_ADVICE,
             r->name, scan->at, rest->proof_at, rest->proof_mark);
     }
     if (scan->read_error < 0) {
         return err_set(r->reterr, DECREE_ECORRUPT,
-            "wal/%s: cannot be read at offset %" PRIu64 ": %s; " ADVICE, r->name, scan->at,
+            "wal/%s: cannot be read at offset %" PRIu64 ": %s; " WAL_ADVICE, r->name, scan->at,
             err_text(scan->read_error));
     }
     return 0;
@@ -251,7 +247,7 @@ static int read_head(struct replay *r, struct wal_scan *scan, bool *ret_begun)
     if (r->begun && (h.prev_seq != r->prev_seq || h.prev_end != r->prev_end)) {
         (void)err_set(r->reterr, DECREE_ECORRUPT,
             "wal/%016" PRIx64 ".seg: damaged record at offset %" PRIu64 "; wal/%s states that the "
-            "segment was durable up to %" PRIu64 "; " ADVICE,
+            "segment was durable up to %" PRIu64 "; " WAL_ADVICE,
             r->prev_seq, r->prev_end, r->name, h.prev_end);
         return DECREE_ECORRUPT;
     }
@@ -362,7 +358,7 @@ static int read_all(struct replay *r, const uint64_t *seqs, size_t n)
     }
     if (last == NULL) {
         return err_set(r->reterr, DECREE_ECORRUPT,
-            "wal/%016" PRIx64 ".seg: no segment of the log has a valid head; " ADVICE, seqs[0]);
+            "wal/%016" PRIx64 ".seg: no segment of the log has a valid head; " WAL_ADVICE, seqs[0]);
     }
     return judge_last(r, last);
 }
@@ -382,7 +378,7 @@ static int join_snapshot(struct replay *r)
     if (r->first > rec->snapshot.index + 1) {
         return err_set(r->reterr, DECREE_ECORRUPT,
             "the log begins at index %" PRIu64 " and the newest whole snapshot is at %" PRIu64
-            ": a newer snapshot or a part of the log is missing; " ADVICE,
+            ": a newer snapshot or a part of the log is missing; " WAL_ADVICE,
             r->first, rec->snapshot.index);
     }
     if (rec->snapshot.index != 0 && r->term_at_snapshot != rec->snapshot.term) {
@@ -432,7 +428,7 @@ int wal_recover(
         if (rec->has_snapshot) {
             return err_set(reterr, DECREE_ECORRUPT,
                 "there is a snapshot but the folder wal holds no segment: term and vote are "
-                "lost; " ADVICE);
+                "lost; " WAL_ADVICE);
         }
         rec->is_new = true;
         return 0;

@@ -63,7 +63,7 @@ static const uint8_t *peek(struct wal_scan *s, uint64_t offset, size_t n)
                 break;
             }
         }
-        s->read_error = rc;
+        s->read_error = rc < 0 ? rc : s->read_error;
         s->window_len += got;
         if (rc < 0 || s->window_len < n) {
             return NULL;

@@ -13,7 +13,7 @@ struct wal_scan {
     uint64_t window_at;                /* offset of window[0] */
     uint8_t *window;                   /* owned */
     size_t window_len, window_cap;
-    int read_error; /* -errno when the medium refused to give bytes; else 0 */
+    int read_error; /* -errno when the medium refused to give some bytes; else 0 */
 };
 
 void wal_scan_init(struct wal_scan *s, const struct wal_segment *segment);

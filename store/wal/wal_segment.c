@@ -75,7 +75,7 @@ static struct wal_segment *segment_new(
 
 /* Zeros through every block. Synced every few MiB, so that the log's own fdatasync, which shares
  * the device, never queues behind all of it. */
-static int fill_zeros(struct wal_file *f, uint64_t bytes)
+static int fill_zeros(struct wal_file *f, uint64_t bytes, const atomic_bool *stop)
 {
     for (uint64_t at = 0; at < bytes;) {
         size_t n = (size_t)MIN((uint64_t)FILL_CHUNK, bytes - at);
@@ -84,6 +84,9 @@ static int fill_zeros(struct wal_file *f, uint64_t bytes)
         at += n;
         if (rc == 0 && at % FILL_SYNC_EVERY == 0) {
             rc = wal_file_sync(f);
+        }
+        if (rc == 0 && stop != NULL && atomic_load(stop)) {
+            rc = -ECANCELED;
         }
         if (rc < 0) {
             return rc;
@@ -113,7 +116,7 @@ static int publish(struct wal_disk *d, const char *from, uint64_t seq)
 }
 
 int wal_segment_create(struct wal_disk *d, uint64_t seq, uint64_t salt, uint64_t bytes,
-    struct bytes records, struct wal_segment **ret, const char **ret_step)
+    struct bytes records, const atomic_bool *stop, struct wal_segment **ret, const char **ret_step)
 {
     char name[WAL_SEGMENT_NAME_MAX];
     struct wal_file *f = NULL;
@@ -130,7 +133,7 @@ int wal_segment_create(struct wal_disk *d, uint64_t seq, uint64_t salt, uint64_t
     rc = d->ops->allocate(f, bytes);
     if (rc == 0) {
         *ret_step = "write";
-        rc = fill_zeros(f, bytes);
+        rc = fill_zeros(f, bytes, stop);
     }
     if (rc == 0) {
         rc = write_head(f, seq, salt, records);
@@ -189,7 +192,8 @@ static int check_page(const uint8_t page[WAL_PAGE_BYTES], size_t n, uint64_t seq
 {
     if (n < WAL_PAGE_BYTES || memcmp(page, magic, sizeof(magic)) != 0 ||
         get_u32(page + AT_CRC) != page_crc(page)) {
-        return err_set(reterr, DECREE_ECORRUPT, "wal/%s: damaged segment header at offset 0", name);
+        return err_set(reterr, DECREE_ECORRUPT,
+            "wal/%s: damaged segment header at offset 0; " WAL_ADVICE, name);
     }
     if (get_u32(page + AT_VERSION) != WAL_FORMAT_VERSION) {
         return err_set(reterr, -ENOTSUP,
@@ -198,8 +202,9 @@ static int check_page(const uint8_t page[WAL_PAGE_BYTES], size_t n, uint64_t seq
             name, get_u32(page + AT_VERSION), WAL_FORMAT_VERSION);
     }
     if (get_u64(page + AT_SEQ) != seq) {
-        return err_set(reterr, DECREE_ECORRUPT, "wal/%s: this is segment %016" PRIx64 ", misplaced",
-            name, get_u64(page + AT_SEQ));
+        return err_set(reterr, DECREE_ECORRUPT,
+            "wal/%s: at offset 0 this is segment %016" PRIx64 ", misplaced; " WAL_ADVICE, name,
+            get_u64(page + AT_SEQ));
     }
     return 0;
 }

@@ -17,6 +17,8 @@
 #ifndef DECREE_STORE_WAL_WAL_SEGMENT_H
 #define DECREE_STORE_WAL_WAL_SEGMENT_H
 
+#include <stdatomic.h>
+
 #include "err.h"
 #include "list.h"
 #include "wal_disk.h"
@@ -31,6 +33,11 @@ enum {
     WAL_SEGMENT_BYTES_FIRST = 1 << 20,
     WAL_SEGMENT_BYTES_DEFAULT = 64 << 20,
 };
+
+/* What to do about damage; every message about it ends so. */
+#define WAL_ADVICE                                                                                 \
+    "nothing was changed; let this member fetch its state from the others (remove it, empty its "  \
+    "data directory, add it again), or restore a backup if it is alone"
 
 struct wal_segment {
     struct list link; /* in struct wal's list, ascending */
@@ -48,9 +55,10 @@ void wal_segment_name(char name[WAL_SEGMENT_NAME_MAX], enum wal_name_kind kind, 
 enum wal_name_kind wal_segment_parse(const char *name, uint64_t *ret_seq);
 
 /* Prepares segment seq from nothing; `records` (may be empty) stand in it from the start. On
- * failure nothing is left. *ret_step names what failed, for messages. */
+ * failure nothing is left. *ret_step names what failed, for messages. -ECANCELED when *stop turned
+ * true meanwhile; NULL = cannot be stopped. */
 int wal_segment_create(struct wal_disk *d, uint64_t seq, uint64_t salt, uint64_t bytes,
-    struct bytes records, struct wal_segment **ret, const char **ret_step);
+    struct bytes records, const atomic_bool *stop, struct wal_segment **ret, const char **ret_step);
 /* Prepares segment seq from the spare of that number; its name must be durable. */
 int wal_segment_reuse(struct wal_disk *d, uint64_t spare, uint64_t seq, uint64_t salt,
     struct wal_segment **ret, const char **ret_step);

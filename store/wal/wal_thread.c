@@ -165,6 +165,7 @@ void wal_threads_stop(struct wal *w)
     }
     (void)pthread_mutex_lock(&w->lock);
     w->stopping = true;
+    atomic_store(&w->stop_keeper, true);
     (void)pthread_cond_signal(&w->writer_cond);
     (void)pthread_cond_signal(&w->keeper_cond);
     (void)pthread_mutex_unlock(&w->lock);
