@@ -4,6 +4,7 @@
 #define DECREE_STORE_WATCH_H
 
 #include "buf.h"
+#include "list.h"
 #include "request.h"
 
 /* Which kind of action made a change; the v2 view tells them apart. */
@@ -22,7 +23,7 @@ enum { WATCH_ENCODINGS = 4 /* gRPC and JSON, each with and without prev_kv */ };
 struct watch_event {
     bool is_delete;
     enum mvcc_action action;
-    struct kv kv; /* deletes: key and mod_revision only */
+    struct kv kv;  /* deletes: key and mod_revision only */
     bool has_prev; /* false when there was none or it has been compacted */
     struct kv prev;
     /* Wire forms, made by the first door that needs one and used by all others; freed after the
@@ -41,8 +42,8 @@ struct watch_ops {
     /* All events of whole revisions, in order, up to and including `revision`; n is at
      * least 1. Returns true when more may be sent at once; false = the consumer is full after this
      * batch: nothing more comes until it is resumed, then replay goes on from history. */
-    bool (*events)(struct watcher *w, struct watch_event *const *events, size_t n,
-        int64_t revision);
+    bool (*events)(
+        struct watcher *w, struct watch_event *const *events, size_t n, int64_t revision);
     /* The watch is over; the watcher has been removed and is the owner's to free. */
     void (*end)(struct watcher *w, enum watch_end why);
 };
@@ -58,7 +59,10 @@ struct watcher {
     struct key_range range;
     int64_t next_revision; /* everything below has been delivered (or filtered) */
     enum { WATCHER_IDLE, WATCHER_SYNCED, WATCHER_CATCHING_UP, WATCHER_FULL } state;
-    void *index_[6]; /* links of the hub's own structures */
+    struct watch_group *group;    /* while synced: the watchers of the same range */
+    struct list link;             /* in that group, else among those of the same state */
+    struct list touched;          /* while events wait for it inside a delivery */
+    uint32_t first_hit, last_hit; /* those events */
 };
 
 #endif
