@@ -34,13 +34,13 @@ uint64_t mvcc_keys(const struct mvcc *m);
 
 int mvcc_range(const struct mvcc *m, const struct range_request *r, struct arena *arena,
     struct range_reply *ret);
-int mvcc_put(struct mvcc *m, const struct put_request *r, struct arena *arena,
-    struct put_reply *ret);
-int mvcc_delete(struct mvcc *m, const struct delete_request *r, struct arena *arena,
-    struct delete_reply *ret);
+int mvcc_put(
+    struct mvcc *m, const struct put_request *r, struct arena *arena, struct put_reply *ret);
+int mvcc_delete(
+    struct mvcc *m, const struct delete_request *r, struct arena *arena, struct delete_reply *ret);
 /* Also serves a read-only txn. */
-int mvcc_txn(struct mvcc *m, const struct txn_request *r, struct arena *arena,
-    struct txn_reply *ret);
+int mvcc_txn(
+    struct mvcc *m, const struct txn_request *r, struct arena *arena, struct txn_reply *ret);
 
 /* ---- compaction ---- */
 
@@ -69,7 +69,8 @@ int mvcc_lease_renew(struct mvcc *m, int64_t id, uint64_t now_ms, int64_t *ret_t
  * granted when this member does not lead. */
 int mvcc_lease_info(const struct mvcc *m, int64_t id, uint64_t now_ms, bool keys,
     struct arena *arena, struct lease_reply *ret);
-void mvcc_lease_list(const struct mvcc *m, struct arena *arena, struct lease_list_reply *ret);
+/* In ascending order. 0 or DECREE_ETOO_LARGE. */
+int mvcc_lease_list(const struct mvcc *m, struct arena *arena, struct lease_list_reply *ret);
 uint64_t mvcc_lease_count(const struct mvcc *m);
 
 /* This member leads from now on: every lease gets its full TTL plus extend_ms; deadlines that pile
@@ -79,8 +80,8 @@ void mvcc_lease_promote(struct mvcc *m, uint64_t now_ms, uint64_t extend_ms);
 void mvcc_lease_demote(struct mvcc *m);
 /* Writes up to max ids whose deadline has passed to ids and returns how many. The same ids come
  * again after retry_ms unless they were revoked or renewed meanwhile. Cheap when there are none. */
-size_t mvcc_lease_expired(struct mvcc *m, uint64_t now_ms, uint64_t retry_ms, int64_t *ids,
-    size_t max);
+size_t mvcc_lease_expired(
+    struct mvcc *m, uint64_t now_ms, uint64_t retry_ms, int64_t *ids, size_t max);
 /* The next moment at which something may expire; UINT64_MAX for never. */
 uint64_t mvcc_lease_next_ms(const struct mvcc *m);
 
