@@ -4,6 +4,7 @@
 
 #include "format.h"
 #include "function.h"
+#include "gotext.h"
 
 /* What a list of nodes came to. */
 enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE, FLOW_FAILED };
@@ -733,8 +734,8 @@ static enum flow walk_call(struct render *r, const struct value *dot, const stru
     if (callee == NULL) {
         _cleanup_strbuf_ struct strbuf name = {0};
 
-        strbuf_append_bytes(&name, n->u.call.name);
-        (void)render_fail(r, "template \"%s\" not defined", strbuf_cstr(&name));
+        text_quote(&name, n->u.call.name, false);
+        (void)render_fail(r, "template %s not defined", strbuf_cstr(&name));
         return FLOW_FAILED;
     }
     if (r->template_depth == TEMPLATE_DEPTH_MAX) {

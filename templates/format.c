@@ -625,7 +625,8 @@ static bool parse_count(struct bytes s, size_t *at, int *ret)
 
     for (; *at < s.len && s.data[*at] >= '0' && s.data[*at] <= '9'; (*at)++) {
         if (n > FORMAT_WIDTH_MAX) {
-            return false; /* what is left of the digits is read as a verb, as in Go */
+            *at = s.len; /* the rest of the format is lost, as in Go */
+            return false;
         }
         n = n * 10 + (s.data[*at] - '0');
     }

@@ -6,14 +6,17 @@
 /* Joins the operands into `text`, which is the caller's. A missing operand is "<no value>". */
 static bool join_operands(struct render *r, const struct call *c, struct strbuf *text)
 {
-    struct value v;
     size_t max = r->limits.memory_bytes_max - MIN(r->arena.used, r->limits.memory_bytes_max);
+    struct value *args = arena_calloc(&r->arena, c->n, sizeof(*args));
 
-    if (c->n == 1 && value_is_nil(&c->args[0])) {
-        v = value_string(BYTES_LITERAL("<no value>"));
-        return format_values(text, max, FORMAT_PRINT, &v, 1);
+    if (args == NULL) {
+        return call_fail_memory(r);
     }
-    return format_values(text, max, FORMAT_PRINT, c->args, c->n) || call_fail_memory(r);
+    for (size_t i = 0; i < c->n; i++) {
+        args[i] =
+            value_is_nil(&c->args[i]) ? value_string(BYTES_LITERAL("<no value>")) : c->args[i];
+    }
+    return format_values(text, max, FORMAT_PRINT, args, c->n) || call_fail_memory(r);
 }
 
 static const char *html_entity(uint8_t c)

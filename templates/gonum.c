@@ -19,23 +19,18 @@ static int digit_of(uint8_t c)
 }
 
 /* Underscores may stand only between digits, or between the base prefix and a digit. */
-static bool underscores_ok(struct bytes s, bool prefixed)
+static bool underscores_ok(struct bytes s, bool prefixed, int base)
 {
     bool after_digit = prefixed;
-    bool any = false;
 
     for (size_t i = 0; i < s.len; i++) {
-        if (s.data[i] == '_') {
-            if (!after_digit || i + 1 == s.len || digit_of(s.data[i + 1]) > 15) {
-                return false;
-            }
-            any = true;
-            after_digit = false;
-        } else {
-            after_digit = digit_of(s.data[i]) < 16;
+        if (s.data[i] == '_' &&
+            (!after_digit || i + 1 == s.len || digit_of(s.data[i + 1]) >= base)) {
+            return false;
         }
+        after_digit = digit_of(s.data[i]) < base;
     }
-    return !any || prefixed;
+    return true;
 }
 
 /* Takes the base prefix off s. */
@@ -65,10 +60,10 @@ static bool parse_magnitude(struct bytes s, int base, uint64_t *ret, bool *ret_r
     }
     if (base == 0) {
         base = take_base(&s);
-        if (!underscores_ok(s, base != 10)) {
+        if (!underscores_ok(s, base != 10, base)) {
             return false;
         }
-    } else if (bytes_eq(s, BYTES_LITERAL("_")) || memchr(s.data, '_', s.len) != NULL) {
+    } else if (memchr(s.data, '_', s.len) != NULL) {
         return false;
     }
     for (size_t i = 0; i < s.len; i++) {
@@ -154,7 +149,8 @@ bool num_parse_float(struct bytes s, double *ret)
     bool hex = s.len > sign + 1 && s.data[sign] == '0' && (s.data[sign + 1] | 0x20) == 'x';
     size_t digits = sign + (hex ? 2 : 0);
 
-    if (s.len == 0 || !underscores_ok(bytes_make(s.data + digits, s.len - digits), hex)) {
+    if (s.len == 0 ||
+        !underscores_ok(bytes_make(s.data + digits, s.len - digits), hex, hex ? 16 : 10)) {
         return false;
     }
     for (size_t i = 0; i < s.len; i++) {
@@ -270,6 +266,10 @@ static void format_hex(struct strbuf *out, double v, char verb, int prec)
         (void)snprintf(text, sizeof(text), verb == 'x' ? "%.*a" : "%.*A", prec, v);
     }
     p = strchr(text, verb == 'x' ? 'p' : 'P');
+    if (text[2] == '2') { /* rounded up to the next power of two */
+        text[2] = '1';
+        shift--;
+    }
     strbuf_append(out, text, (size_t)(p - text));
     format_exponent(out, *p, v == 0 ? 0 : (int)strtol(p + 1, NULL, 10) - shift);
 }

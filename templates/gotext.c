@@ -337,7 +337,7 @@ bool text_unquote(struct bytes literal, struct strbuf *out)
     return true;
 }
 
-bool text_unquote_char(struct bytes literal, uint32_t *ret)
+bool text_unquote_char(struct bytes literal, uint32_t *ret, bool *ret_whole)
 {
     struct bytes s;
     bool is_byte;
@@ -353,7 +353,8 @@ bool text_unquote_char(struct bytes literal, uint32_t *ret)
     if (is_byte && s.data[0] != '\\') {
         *ret = RUNE_ERROR;
     }
-    return at == s.len;
+    *ret_whole = at == s.len;
+    return true;
 }
 
 size_t bytes_find(struct bytes s, struct bytes needle, size_t from)

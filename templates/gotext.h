@@ -29,8 +29,9 @@ bool text_can_backquote(struct bytes s);
 
 /* Appends the value of a literal in double quotes or backquotes. False when it is malformed. */
 bool text_unquote(struct bytes literal, struct strbuf *out);
-/* The value of a character literal such as 'a' or '\n'. False when it is malformed. */
-bool text_unquote_char(struct bytes literal, uint32_t *ret);
+/* The value of a character literal such as 'a' or '\n'. False when its first character is
+ * malformed; *ret_whole says whether it was the only one. */
+bool text_unquote_char(struct bytes literal, uint32_t *ret, bool *ret_whole);
 
 /* Part of s from byte i on. i must not be beyond the end. */
 static inline struct bytes bytes_from(struct bytes s, size_t i)

@@ -388,10 +388,12 @@ static struct token lex_number(struct lexer *l)
     struct strbuf text = {0};
 
     /* A sign behind it would make a complex number, which no configuration file has. */
-    if (scan_number(l) && peek_byte(l) != '+' && peek_byte(l) != '-') {
-        return emit(l, TOKEN_NUMBER);
+    if (scan_number(l)) {
+        if (peek_byte(l) != '+' && peek_byte(l) != '-') {
+            return emit(l, TOKEN_NUMBER);
+        }
+        (void)scan_number(l);
     }
-    (void)accept(l, "+-");
     strbuf_append_str(&text, "bad number syntax: ");
     text_quote(&text, bytes_make(l->input.data + l->start, l->pos - l->start), false);
     return error_take(l, &text);
@@ -399,18 +401,12 @@ static struct token lex_number(struct lexer *l)
 
 static struct token lex_paren(struct lexer *l, uint8_t c)
 {
-    struct token t;
-
     if (c == '(') {
         l->paren_depth++;
         return emit(l, TOKEN_LEFT_PAREN);
     }
-    if (l->paren_depth == 0) {
-        return error_rune(l, "unexpected right paren ", c);
-    }
-    t = emit(l, TOKEN_RIGHT_PAREN);
-    l->paren_depth--;
-    return t;
+    l->paren_depth -= l->paren_depth > 0; /* one too many is the parser's to refuse */
+    return emit(l, TOKEN_RIGHT_PAREN);
 }
 
 /* Tokens of one character and those that begin with a telling one; c has been read. */

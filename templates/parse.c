@@ -283,8 +283,12 @@ static bool has_any(struct bytes s, const char *set)
 static struct node *char_constant(struct tree *tr, const struct token *token, struct node *n)
 {
     uint32_t rune;
+    bool whole;
 
-    if (!text_unquote_char(token->text, &rune)) {
+    if (!text_unquote_char(token->text, &rune, &whole)) {
+        return fail(tr, "invalid syntax");
+    }
+    if (!whole) {
         return fail(tr, "malformed character constant: %.*s", (int)MIN(token->text.len, 64u),
             (const char *)token->text.data);
     }
@@ -748,14 +752,16 @@ static struct node *parse_call(struct tree *tr)
     return n->u.call.pipe != NULL ? n : NULL;
 }
 
-/* The body of a {{define}} or {{block}} up to its {{end}}. */
-static bool parse_body(struct tree *body, struct bytes name, const char *context)
+/* The body of a {{define}} or {{block}} up to its {{end}}. teller: whose line a message about the
+ * wrong end names. */
+static bool parse_body(
+    struct tree *body, struct bytes name, const char *context, struct tree *teller)
 {
     struct node_list list = {0};
     struct node *end = parse_list_until(body, &list);
 
     if (end != NULL && end->kind != NODE_END) {
-        end = unexpected_end(body, end, context);
+        end = unexpected_end(teller, end, context);
     }
     return end != NULL && add_definition(body, name, &list);
 }
@@ -775,7 +781,7 @@ static struct node *parse_block(struct tree *tr)
         return NULL;
     }
     tree_init(&body, tr->p);
-    ok = parse_body(&body, n->u.call.name, "block clause");
+    ok = parse_body(&body, n->u.call.name, "block clause", tr);
     tree_deinit(&body);
     return ok ? n : NULL;
 }
@@ -792,7 +798,7 @@ static bool parse_define(struct parser *p)
     token = next_nonspace(&body);
     if (parse_name(&body, &token, "define clause", &name) &&
         expect(&body, TOKEN_RIGHT_DELIM, "define clause")) {
-        ok = parse_body(&body, name, "define clause");
+        ok = parse_body(&body, name, "define clause", &body);
     }
     tree_deinit(&body);
     return ok;
