@@ -1,0 +1,858 @@
+/* All moves are in unit_step:
+ *
+ *   IDLE ──wake──> QUIET ──timer──> (render) STAGING ──same bytes, nothing owed──> IDLE
+ *   STAGING ──staged──> CHECKING ──ok──> SWAPPING ──> RELOADING ──ok──> VERIFYING ──ok──> RECORDING
+ *   STAGING ──same bytes, reload owed──> RELOADING                                          │
+ *   RELOADING, VERIFYING ──failed──> RESTORING ──> RERELOADING ──> SETTLING ──> BACKOFF      v
+ *   anything else that fails ──> BACKOFF ──timer or wake──> QUIET …                        IDLE
+ *
+ * Steps without a command of theirs are passed over. Files are touched by a worker thread (struct
+ * job), commands run as hooks; the loop never waits. While a job runs it alone uses what struct job
+ * and struct target hold, and the resource cannot change before the cycle has ended.
+ *
+ * Failure leaves the live file as it was, or puts back what the service took last (record.h). A
+ * file that did not exist before stays although its reload fails: without it the service could
+ * never start, and the debt is remembered. */
+#include "unit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "argv.h"
+#include "clock.h"
+#include "hook.h"
+#include "log.h"
+#include "readset.h"
+#include "record.h"
+#include "target.h"
+#include "template.h"
+#include "view.h"
+
+enum unit_state {
+    STATE_IDLE,
+    STATE_QUIET,
+    STATE_STAGING,
+    STATE_CHECKING,
+    STATE_SWAPPING,
+    STATE_RELOADING,
+    STATE_VERIFYING,
+    STATE_RECORDING,
+    STATE_RESTORING,
+    STATE_RERELOADING,
+    STATE_SETTLING,
+    STATE_BACKOFF,
+    STATE_STOPPED,
+};
+
+static const char *const state_names[] = {"idle", "quiet", "staging", "checking", "swapping",
+    "reloading", "verifying", "recording", "restoring", "rereloading", "settling", "backoff",
+    "stopped"};
+_Static_assert(ARRAY_SIZE(state_names) == STATE_STOPPED + 1, "every state has a name");
+
+static const char *const condition_texts[] = {
+#define X(id, text) text,
+    UNIT_CONDITIONS(X)
+#undef X
+};
+
+enum unit_event { EVENT_WAKE, EVENT_TIMER, EVENT_JOB, EVENT_HOOK, EVENT_STOP };
+
+enum job_result {
+    JOB_FAILED, /* err says why */
+    JOB_DONE,
+    JOB_SAME,    /* the file is what it shall be */
+    JOB_KEPT,    /* the file is newer than what is remembered of the store */
+    JOB_NOTHING, /* there are no old bytes to put back */
+};
+
+/* What the worker thread is given and gives back. */
+struct job {
+    uv_work_t work;
+    void (*run)(struct unit *u);
+    enum job_result result;
+    struct err err;
+    bool fixed_attrs;
+    bool record_known; /* the record has been looked at since the start */
+    bool owed;         /* the record says that the service has not taken what is there */
+    bool stale;
+    uint64_t started_ms;
+};
+
+struct unit {
+    struct unit_env env;
+    struct resource *r;    /* owned */
+    struct resource *next; /* owned: the one to use from the next cycle on, or NULL */
+    enum unit_state state;
+    bool dirty; /* something changed since the last render */
+    bool stopping;
+    bool killed;
+    bool debt; /* the service has not taken the file that is there */
+    unsigned failures;
+    uint64_t quiet_deadline_ms;
+    uv_timer_t timer; /* quiet time, back-off */
+    struct readset reads;
+    struct strbuf rendered;
+    int64_t revision; /* of rendered */
+    char *stage_path; /* owned, of the cycle */
+    struct target_spec spec;
+    struct target target;
+    struct job job;
+    struct hook *hook; /* running, or NULL */
+    bool hook_ok;
+    bool hook_canceled;
+    uint64_t hook_ms;
+    char *hook_error;            /* owned */
+    enum unit_condition failure; /* what the cycle ends with when it restores */
+    struct unit_status status;
+    char *error;        /* owned; "" when there is none */
+    char *config_error; /* owned, or NULL */
+};
+
+static void unit_step(struct unit *u, enum unit_event event);
+
+const char *unit_condition_text(enum unit_condition c)
+{
+    decree_assert(c < UNIT_CONDITION_END_);
+    return condition_texts[c];
+}
+
+static void set_state(struct unit *u, enum unit_state to)
+{
+    decree_assert(u->state != STATE_STOPPED);
+    log_debug("unit %s unit=%s rev=%" PRId64, state_names[to], u->r->name, u->revision);
+    u->state = to;
+}
+
+static void set_condition(struct unit *u, enum unit_condition c, const char *error)
+{
+    if (u->status.condition != c) {
+        u->status.since_ms = clock_wall_ms();
+    }
+    u->status.condition = c;
+    free(u->error);
+    u->error = xstrdup(error);
+    u->env.on_status(u->env.data, u);
+}
+
+/* Jobs: what the worker thread does. */
+
+static void job_work(uv_work_t *work)
+{
+    struct unit *u = container_of(work, struct unit, job.work);
+
+    u->job.run(u);
+}
+
+static void on_job_done(uv_work_t *work, int status)
+{
+    decree_assert(status == 0); /* jobs are never canceled */
+    unit_step(container_of(work, struct unit, job.work), EVENT_JOB);
+}
+
+static void start_job(struct unit *u, enum unit_state state, void (*run)(struct unit *u))
+{
+    set_state(u, state);
+    err_clear(&u->job.err);
+    u->job.run = run;
+    u->job.result = JOB_FAILED;
+    u->job.started_ms = clock_boot_ms();
+    int rc = uv_queue_work(u->env.loop, &u->job.work, job_work, on_job_done);
+
+    decree_assert(rc == 0);
+}
+
+static bool has_hooks(const struct resource *r)
+{
+    return r->reload.argv != NULL || r->verify.argv != NULL;
+}
+
+/* Once after the start: what does the service owe us? Also keeps the bytes that are there before
+ * the agent ever replaces them. */
+static int look_at_record(struct unit *u)
+{
+    _cleanup_record_ struct record rec = {0};
+    struct target *t = &u->target;
+    int rc = record_load(u->env.units_fd, u->r->name, u->r->dest, &rec, &u->job.err);
+    bool same = rc == 0 && bytes_eq(strbuf_bytes(&rec.bytes), strbuf_bytes(&t->bytes));
+
+    if (rc < 0 && rc != -EBADMSG) {
+        return rc;
+    }
+    err_clear(&u->job.err);
+    if (u->job.stale && t->exists && (rc != 0 || rec.revision > u->revision) &&
+        !bytes_eq(strbuf_bytes(&t->bytes), strbuf_bytes(&u->rendered))) {
+        u->job.result = JOB_KEPT;
+        return 0;
+    }
+    u->job.owed = t->exists && has_hooks(u->r) && (!same || rec.debt);
+    if (rc != 0 && t->exists && has_hooks(u->r)) {
+        rec = (struct record){.dest = xstrdup(u->r->dest), .attrs = t->attrs, .debt = u->job.owed};
+        strbuf_append_bytes(&rec.bytes, strbuf_bytes(&t->bytes));
+        rc = record_save(u->env.units_fd, u->r->name, &rec, &u->job.err);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    u->job.record_known = true;
+    return 0;
+}
+
+/* Compares with the file that is there, and stages the new one when it differs. */
+static void job_stage(struct unit *u)
+{
+    struct target *t = &u->target;
+    struct job *job = &u->job;
+
+    job->owed = job->fixed_attrs = false;
+    if (target_open(t, &u->spec, &job->err) < 0) {
+        return;
+    }
+    if (!job->record_known && (look_at_record(u) < 0 || job->result == JOB_KEPT)) {
+        return;
+    }
+    if (!t->exists || !bytes_eq(strbuf_bytes(&t->bytes), strbuf_bytes(&u->rendered))) {
+        struct file_attrs attrs = target_wanted_attrs(t);
+
+        if (target_stage(t, strbuf_bytes(&u->rendered), &attrs, &job->err) == 0) {
+            job->result = JOB_DONE;
+        }
+        return;
+    }
+    target_drop_stage(t);
+    if (!target_attrs_match(t)) {
+        if (target_fix_attrs(t, &job->err) < 0) {
+            return;
+        }
+        job->fixed_attrs = true;
+    }
+    job->result = JOB_SAME;
+}
+
+static void job_swap(struct unit *u)
+{
+    if (target_commit(&u->target, &u->job.err) == 0) {
+        u->job.result = JOB_DONE;
+    } else {
+        target_drop_stage(&u->target);
+    }
+}
+
+/* The service has taken what is there now. */
+static void job_record(struct unit *u)
+{
+    struct record rec = {
+        .dest = u->r->dest, .revision = u->revision, .taken = true, .bytes = u->rendered};
+
+    rec.attrs = target_wanted_attrs(&u->target);
+    if (record_save(u->env.units_fd, u->r->name, &rec, &u->job.err) == 0) {
+        u->job.result = JOB_DONE;
+    }
+}
+
+/* Puts back what the service took last; the debt of that is on disk before the bytes are. */
+static void job_restore(struct unit *u)
+{
+    _cleanup_record_ struct record rec = {0};
+    struct job *job = &u->job;
+    int rc = record_load(u->env.units_fd, u->r->name, u->r->dest, &rec, &job->err);
+
+    if (rc != 0 || bytes_eq(strbuf_bytes(&rec.bytes), strbuf_bytes(&u->rendered))) {
+        job->result = rc < 0 ? JOB_FAILED : JOB_NOTHING;
+        return;
+    }
+    rec.debt = true;
+    if (record_save(u->env.units_fd, u->r->name, &rec, &job->err) == 0 &&
+        target_stage(&u->target, strbuf_bytes(&rec.bytes), &rec.attrs, &job->err) == 0) {
+        job_swap(u);
+    }
+}
+
+/* The service runs with the restored bytes again. */
+static void job_settle(struct unit *u)
+{
+    _cleanup_record_ struct record rec = {0};
+
+    if (record_load(u->env.units_fd, u->r->name, u->r->dest, &rec, &u->job.err) == 0) {
+        rec.debt = false;
+        if (record_save(u->env.units_fd, u->r->name, &rec, &u->job.err) == 0) {
+            u->job.result = JOB_DONE;
+        }
+    }
+}
+
+/* Hooks */
+
+/* "did not end within 500 ms and was killed: first lines of its output" */
+static char *hook_text(const struct hook_result *result)
+{
+    struct strbuf text = {0};
+    size_t len = MIN(result->output.len, (size_t)UNIT_ERROR_MAX);
+
+    hook_describe(result, &text);
+    while (len > 0 && strchr(" \t\r\n", result->output.data[len - 1]) != NULL) {
+        len--;
+    }
+    if (len > 0) {
+        strbuf_append_str(&text, ": ");
+        strbuf_append(&text, result->output.data, len);
+    }
+    return strbuf_take_cstr(&text);
+}
+
+static void on_hook(void *data, const struct hook_result *result)
+{
+    struct unit *u = data;
+
+    u->hook = NULL;
+    u->hook_ok = hook_ok(result);
+    u->hook_canceled = result->outcome == HOOK_CANCELED;
+    u->hook_ms = result->took_ms;
+    free(u->hook_error);
+    u->hook_error = u->hook_ok ? NULL : hook_text(result);
+    unit_step(u, EVENT_HOOK);
+}
+
+/* Words without braces are as they are. What is in braces was tried when the resource was read. */
+static char *expand_word(const struct unit *u, const char *word)
+{
+    static const char *const names[] = {"src", "dest"};
+    const char *const values[] = {u->stage_path, u->r->dest};
+    struct strbuf out = {0};
+
+    if (strstr(word, "{{") == NULL) {
+        return xstrdup(word);
+    }
+    if (template_expand(u->r->name, bytes_str(word), ARRAY_SIZE(names), names, values, &out, NULL) <
+        0) {
+        strbuf_clear(&out);
+        strbuf_append_str(&out, word);
+    }
+    return strbuf_take_cstr(&out);
+}
+
+static void start_hook(struct unit *u, enum unit_state state, const struct command *command)
+{
+    _cleanup_free_ char *name = xasprintf("DECREE_RESOURCE=%s", u->r->name);
+    _cleanup_free_ char *src = xasprintf("DECREE_SRC=%s", u->stage_path);
+    _cleanup_free_ char *dest = xasprintf("DECREE_DEST=%s", u->r->dest);
+    const char *const env[] = {name, src, dest, NULL};
+    size_t n = 0;
+    char **argv;
+
+    set_state(u, state);
+    while (command->argv[n] != NULL) {
+        n++;
+    }
+    argv = xcalloc(n + 1, sizeof(*argv));
+    for (size_t i = 0; i < n; i++) {
+        argv[i] = expand_word(u, command->argv[i]);
+    }
+    const struct hook_spec spec = {
+        .argv = (const char *const *)argv, .env = env, .timeout_ms = command->timeout_ms};
+
+    u->hook = hook_start(u->env.loop, &spec, on_hook, u);
+    if (u->killed) {
+        hook_cancel(u->hook);
+    }
+    argv_free(argv);
+}
+
+/* The cycle */
+
+static void on_timer(uv_timer_t *timer)
+{
+    unit_step(timer->data, EVENT_TIMER);
+}
+
+static void start_timer(struct unit *u, uint64_t ms)
+{
+    uv_update_time(u->env.loop);
+    (void)uv_timer_start(&u->timer, on_timer, ms, 0);
+}
+
+static void begin(struct unit *u);
+
+/* Restarted by each change until the last one is quiet_min ago, or the first one quiet_max. */
+static void wait_quiet(struct unit *u)
+{
+    uint64_t now = clock_boot_ms();
+
+    if (u->state != STATE_QUIET) {
+        set_state(u, STATE_QUIET);
+        u->quiet_deadline_ms = now + u->r->quiet_max_ms;
+    }
+    if (u->r->quiet_min_ms == 0) {
+        begin(u);
+        return;
+    }
+    start_timer(
+        u, u->quiet_deadline_ms > now ? MIN(u->r->quiet_min_ms, u->quiet_deadline_ms - now) : 0);
+}
+
+static void end_cycle(struct unit *u)
+{
+    target_close(&u->target);
+    u->target = (struct target)TARGET_INIT;
+    free(u->stage_path);
+    u->stage_path = NULL;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct unit *u = handle->data;
+
+    u->env.on_stopped(u->env.data, u);
+    readset_deinit(&u->reads);
+    strbuf_deinit(&u->rendered);
+    err_clear(&u->job.err);
+    free(u->hook_error);
+    free(u->error);
+    free(u->config_error);
+    resource_free(u->r);
+    resource_free(u->next);
+    free(u);
+}
+
+static void stop(struct unit *u)
+{
+    end_cycle(u);
+    set_state(u, STATE_STOPPED);
+    uv_close((uv_handle_t *)&u->timer, on_timer_closed);
+}
+
+/* To IDLE, or straight into the next cycle when something came meanwhile. */
+static void rest(struct unit *u)
+{
+    end_cycle(u);
+    set_state(u, STATE_IDLE);
+    if (u->stopping) {
+        stop(u);
+    } else if (u->dirty || u->next != NULL) {
+        wait_quiet(u);
+    }
+}
+
+static void succeed(struct unit *u)
+{
+    u->failures = 0;
+    u->status.rendered_revision = u->revision;
+    set_condition(u, UNIT_OK, "");
+    rest(u);
+}
+
+static uint64_t retry_ms(const struct unit *u)
+{
+    uint64_t ms = UNIT_RETRY_MIN_MS;
+    uint16_t r = 0;
+
+    for (unsigned i = 1; i < u->failures && ms < UNIT_RETRY_MAX_MS; i++) {
+        ms *= 2;
+    }
+    ms = MIN(ms, (uint64_t)UNIT_RETRY_MAX_MS);
+    (void)uv_random(NULL, NULL, &r, sizeof(r), 0, NULL);
+    return ms - ms / 4 * r / UINT16_MAX;
+}
+
+/* The one place where a cycle that went wrong ends. what: "the check refused the new file, kept the
+ * old one". */
+static void fail(
+    struct unit *u, enum unit_condition c, const char *what, const char *why, uint64_t took_ms)
+{
+    uint64_t ms;
+
+    u->failures++;
+    ms = retry_ms(u);
+    log_warn("%s: %s unit=%s rev=%" PRId64 " took_ms=%" PRIu64 " retry_ms=%" PRIu64, what, why,
+        u->r->name, u->revision, took_ms, ms);
+    set_condition(u, c, why);
+    end_cycle(u);
+    if (u->stopping) {
+        stop(u);
+    } else if (u->dirty || u->next != NULL) {
+        u->failures = 0;
+        wait_quiet(u);
+    } else {
+        set_state(u, STATE_BACKOFF);
+        start_timer(u, ms);
+    }
+}
+
+static void begin(struct unit *u)
+{
+    _cleanup_err_ struct err e = {0};
+    const struct mirror *m;
+    uint64_t start_ns = clock_boot_ns();
+    uint64_t took_ms;
+
+    (void)uv_timer_stop(&u->timer);
+    if (u->next != NULL) {
+        resource_free(u->r);
+        u->r = TAKE_PTR(u->next);
+        u->job.record_known = false;
+    }
+    u->dirty = false;
+    if (!u->env.source(u->env.data, u, &m, &u->revision, &u->status.stale)) {
+        rest(u); /* woken again when there is something */
+        return;
+    }
+    u->job.stale = u->status.stale;
+    strbuf_clear(&u->rendered);
+    if (view_render(u->r, m, &u->reads, &u->rendered, &e) < 0) {
+        fail(u, UNIT_RENDER_ERROR, "cannot render, kept the old file", e.text, 0);
+        return;
+    }
+    took_ms = (clock_boot_ns() - start_ns) / 1000000;
+    log_debug("rendered bytes=%zu unit=%s rev=%" PRId64 " took_ms=%" PRIu64, u->rendered.len,
+        u->r->name, u->revision, took_ms);
+    u->spec = (struct target_spec){.dest = u->r->dest,
+        .uid = u->r->uid,
+        .gid = u->r->gid,
+        .has_mode = u->r->has_mode,
+        .mode = u->r->mode};
+    u->stage_path = target_stage_path(u->r->dest);
+    start_job(u, STATE_STAGING, job_stage);
+}
+
+static uint64_t job_ms(const struct unit *u)
+{
+    return clock_boot_ms() - u->job.started_ms;
+}
+
+/* After the swap, or when a reload is owed. */
+static void take_into_use(struct unit *u)
+{
+    if (u->r->reload.argv != NULL) {
+        start_hook(u, STATE_RELOADING, &u->r->reload);
+    } else if (u->r->verify.argv != NULL) {
+        start_hook(u, STATE_VERIFYING, &u->r->verify);
+    } else {
+        start_job(u, STATE_RECORDING, job_record);
+    }
+}
+
+static void after_stage(struct unit *u)
+{
+    struct job *job = &u->job;
+
+    u->debt = u->debt || job->owed;
+    switch (job->result) {
+    case JOB_DONE:
+        if (u->r->check.argv != NULL) {
+            start_hook(u, STATE_CHECKING, &u->r->check);
+        } else {
+            start_job(u, STATE_SWAPPING, job_swap);
+        }
+        break;
+    case JOB_SAME:
+        if (job->fixed_attrs) {
+            log_info("corrected owner and mode unit=%s file=%s", u->r->name, u->r->dest);
+        }
+        if (u->debt) {
+            log_info("the service has not taken the file yet, reloading unit=%s rev=%" PRId64,
+                u->r->name, u->revision);
+            take_into_use(u);
+        } else {
+            succeed(u);
+        }
+        break;
+    case JOB_KEPT:
+        set_condition(u, UNIT_WAITING,
+            "the store cannot be reached, and the file may be newer than what is remembered of it");
+        rest(u);
+        break;
+    case JOB_FAILED:
+    case JOB_NOTHING:
+        fail(u, UNIT_WRITE_FAILED, "cannot write the new file, kept the old one", job->err.text,
+            job_ms(u));
+        break;
+    }
+}
+
+static void after_check(struct unit *u)
+{
+    if (u->hook_ok && !u->stopping) {
+        log_info("check passed unit=%s rev=%" PRId64 " took_ms=%" PRIu64, u->r->name, u->revision,
+            u->hook_ms);
+        start_job(u, STATE_SWAPPING, job_swap);
+        return;
+    }
+    target_drop_stage(&u->target);
+    if (u->stopping) {
+        stop(u);
+    } else {
+        fail(u, UNIT_CHECK_FAILED, "the check refused the new file, kept the old one",
+            u->hook_error, u->hook_ms);
+    }
+}
+
+static void after_swap(struct unit *u)
+{
+    if (u->job.result != JOB_DONE) {
+        fail(u, UNIT_WRITE_FAILED, "cannot put the new file in place, kept the old one",
+            u->job.err.text, job_ms(u));
+        return;
+    }
+    log_info("swapped file=%s unit=%s rev=%" PRId64 " took_ms=%" PRIu64, u->r->dest, u->r->name,
+        u->revision, job_ms(u));
+    u->status.file_changed_ms = clock_wall_ms();
+    u->debt = has_hooks(u->r);
+    take_into_use(u);
+}
+
+/* A reload or a verification that failed: back to what the service took last. */
+static void back_out(struct unit *u, enum unit_condition failure, const char *what)
+{
+    u->failure = failure;
+    if (u->hook_canceled) {
+        stop(u); /* the debt is on disk: the record still holds what was taken before */
+        return;
+    }
+    log_warn("%s, putting the old bytes back: %s unit=%s rev=%" PRId64 " took_ms=%" PRIu64, what,
+        u->hook_error, u->r->name, u->revision, u->hook_ms);
+    start_job(u, STATE_RESTORING, job_restore);
+}
+
+static void after_reload(struct unit *u)
+{
+    if (!u->hook_ok) {
+        back_out(u, UNIT_RELOAD_FAILED, "the reload failed");
+        return;
+    }
+    log_info(
+        "reloaded unit=%s rev=%" PRId64 " took_ms=%" PRIu64, u->r->name, u->revision, u->hook_ms);
+    u->status.reloaded_ms = clock_wall_ms();
+    if (u->r->verify.argv != NULL) {
+        start_hook(u, STATE_VERIFYING, &u->r->verify);
+    } else {
+        start_job(u, STATE_RECORDING, job_record);
+    }
+}
+
+static void after_verify(struct unit *u)
+{
+    if (u->hook_ok) {
+        start_job(u, STATE_RECORDING, job_record);
+    } else {
+        back_out(u, UNIT_VERIFY_FAILED, "the verification failed");
+    }
+}
+
+static void after_record(struct unit *u)
+{
+    if (u->job.result != JOB_DONE) {
+        /* The file is in use; what is lost is only that we know it. */
+        log_warn(
+            "cannot remember that the file is in use: %s unit=%s", u->job.err.text, u->r->name);
+    }
+    u->debt = false;
+    succeed(u);
+}
+
+/* hook_error is still that of the command that failed first. */
+static void after_restore(struct unit *u)
+{
+    static const char kept[] = "the service has not taken the file, and there are no older bytes";
+
+    if (u->job.result == JOB_DONE) {
+        u->status.file_changed_ms = clock_wall_ms();
+        set_condition(u, u->failure, u->hook_error);
+        if (u->r->reload.argv != NULL) {
+            start_hook(u, STATE_RERELOADING, &u->r->reload);
+        } else {
+            start_job(u, STATE_SETTLING, job_settle);
+        }
+    } else {
+        fail(u, u->failure, u->job.result == JOB_NOTHING ? kept : u->job.err.text, u->hook_error,
+            u->hook_ms);
+    }
+}
+
+static void after_rereload(struct unit *u)
+{
+    if (u->hook_ok) {
+        log_info("reloaded with the old bytes unit=%s took_ms=%" PRIu64, u->r->name, u->hook_ms);
+        start_job(u, STATE_SETTLING, job_settle);
+        return;
+    }
+    if (u->hook_canceled) {
+        stop(u);
+        return;
+    }
+    _cleanup_free_ char *why =
+        xasprintf("%s; the reload with the old bytes failed as well: %s", u->error, u->hook_error);
+
+    u->debt = true;
+    fail(u, u->failure, "the old file is back, but the service did not take it", why, u->hook_ms);
+}
+
+static void after_settle(struct unit *u)
+{
+    _cleanup_free_ char *why = xstrdup(u->error);
+
+    u->debt = u->job.result != JOB_DONE;
+    fail(u, u->failure, "the old file is in use again", why, job_ms(u));
+}
+
+static void step_at_rest(struct unit *u, enum unit_event event)
+{
+    if (event == EVENT_STOP) {
+        stop(u);
+    } else if (event == EVENT_TIMER) {
+        begin(u);
+    } else if (event == EVENT_WAKE) {
+        u->failures = 0;
+        wait_quiet(u);
+    }
+}
+
+static void unit_step(struct unit *u, enum unit_event event)
+{
+    switch (u->state) {
+    case STATE_IDLE:
+    case STATE_QUIET:
+    case STATE_BACKOFF:
+        step_at_rest(u, event);
+        break;
+    case STATE_STAGING:
+        if (event == EVENT_JOB) {
+            after_stage(u);
+        }
+        break;
+    case STATE_CHECKING:
+        if (event == EVENT_HOOK) {
+            after_check(u);
+        } else if (event == EVENT_STOP) {
+            hook_cancel(u->hook);
+        }
+        break;
+    case STATE_SWAPPING:
+        if (event == EVENT_JOB) {
+            after_swap(u);
+        }
+        break;
+    case STATE_RELOADING:
+        if (event == EVENT_HOOK) {
+            after_reload(u);
+        }
+        break;
+    case STATE_VERIFYING:
+        if (event == EVENT_HOOK) {
+            after_verify(u);
+        }
+        break;
+    case STATE_RECORDING:
+        if (event == EVENT_JOB) {
+            after_record(u);
+        }
+        break;
+    case STATE_RESTORING:
+        if (event == EVENT_JOB) {
+            after_restore(u);
+        }
+        break;
+    case STATE_RERELOADING:
+        if (event == EVENT_HOOK) {
+            after_rereload(u);
+        }
+        break;
+    case STATE_SETTLING:
+        if (event == EVENT_JOB) {
+            after_settle(u);
+        }
+        break;
+    case STATE_STOPPED:
+        break;
+    }
+}
+
+/* The outside */
+
+struct unit *unit_new(const struct unit_env *env, struct resource *r_consume)
+{
+    struct unit *u = xcalloc(1, sizeof(*u));
+
+    u->env = *env;
+    u->r = r_consume;
+    u->target = (struct target)TARGET_INIT;
+    u->error = xstrdup("");
+    u->status.since_ms = clock_wall_ms();
+    (void)uv_timer_init(env->loop, &u->timer);
+    u->timer.data = u;
+    return u;
+}
+
+const struct resource *unit_resource(const struct unit *u)
+{
+    return u->next != NULL ? u->next : u->r;
+}
+
+void unit_set_resource(struct unit *u, struct resource *r_consume)
+{
+    resource_free(u->next);
+    u->next = r_consume;
+    unit_set_config_error(u, NULL);
+    unit_wake(u);
+}
+
+void unit_set_config_error(struct unit *u, const char *text)
+{
+    free(u->config_error);
+    u->config_error = text != NULL ? xstrdup(text) : NULL;
+    u->env.on_status(u->env.data, u);
+}
+
+struct unit_status unit_status(const struct unit *u)
+{
+    struct unit_status s = u->status;
+
+    s.error = u->error;
+    if (u->config_error != NULL) {
+        s.condition = UNIT_CONFIG_ERROR;
+        s.error = u->config_error;
+    }
+    return s;
+}
+
+bool unit_reads(const struct unit *u, struct bytes key)
+{
+    return readset_has(&u->reads, key);
+}
+
+void unit_wake(struct unit *u)
+{
+    u->dirty = true;
+    unit_step(u, EVENT_WAKE);
+}
+
+void unit_touch(struct unit *u)
+{
+    const struct mirror *m;
+    int64_t revision;
+
+    if (u->state == STATE_IDLE && !u->dirty && u->status.condition == UNIT_OK &&
+        u->env.source(u->env.data, u, &m, &revision, &u->status.stale)) {
+        u->status.rendered_revision = u->revision = revision;
+    }
+}
+
+bool unit_at_rest(const struct unit *u)
+{
+    return (u->state == STATE_IDLE && !u->dirty) || u->state == STATE_BACKOFF ||
+        u->state == STATE_STOPPED;
+}
+
+void unit_stop(struct unit *u)
+{
+    if (!u->stopping) {
+        u->stopping = true;
+        unit_step(u, EVENT_STOP);
+    }
+}
+
+void unit_kill(struct unit *u)
+{
+    u->killed = true; /* a hook that is still to come is canceled as it starts */
+    if (u->hook != NULL) {
+        hook_cancel(u->hook);
+    }
+}
