@@ -135,6 +135,7 @@ static void check_invariants(const struct raft *r)
     decree_assert((r->role == RAFT_LEADER) == (r->leader == r->options.id));
     decree_assert(
         r->role == RAFT_FOLLOWER || r->role == RAFT_PRECANDIDATE || r->vote == r->options.id);
+    decree_assert(r->role != RAFT_LEADER || !raft_stable_hard_pending(&r->stable));
     decree_assert(r->out.n_held == 0 || raft_stable_hard_pending(&r->stable));
 }
 

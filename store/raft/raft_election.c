@@ -134,17 +134,16 @@ static bool may_campaign(const struct raft *r)
 
 void raft_campaign(struct raft *r)
 {
-    if (r->role == RAFT_LEADER || !may_campaign(r)) {
+    bool is_alone = raft_is_lone_voter(r);
+
+    if (r->role == RAFT_LEADER || !may_campaign(r) || (is_alone && r->role == RAFT_CANDIDATE)) {
         return;
     }
-    if (!raft_is_lone_voter(r)) {
+    if (is_alone) {
+        become_candidate(r, false); /* and leads as soon as its own vote is durable */
+    } else {
         become_precandidate(r);
-        return;
     }
-    /* Nobody else votes, so the own vote may count before it is durable: nothing of the new term is
-     * seen outside before its entries are, and those are written after it. */
-    become_candidate(r, false);
-    raft_become_leader(r);
 }
 
 void raft_election_tick(struct raft *r)
@@ -156,7 +155,7 @@ void raft_election_tick(struct raft *r)
     /* With a disk that hangs it could not vote for itself, let alone lead (F12). */
     if (may_campaign(r) && r->stable.stalled_ticks < r->options.election_ticks) {
         raft_campaign(r);
-    } else {
+    } else if (r->role != RAFT_FOLLOWER || r->leader != RAFT_NONE) {
         raft_become_follower(r, r->term, RAFT_NONE);
     }
 }

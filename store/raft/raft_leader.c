@@ -172,10 +172,6 @@ static void flush_transfer(struct raft *r)
 
 void raft_leader_flush(struct raft *r, struct raft_update *ret)
 {
-    /* Only a lone voter leads before its term is durable; its learners hear of it afterwards. */
-    if (raft_stable_hard_pending(&r->stable)) {
-        return;
-    }
     advance_commit(r);
     raft_reads_flush(r);
     raft_peers_flush(r, ret);

@@ -170,14 +170,14 @@ static inline void sim_trace_entries(struct strbuf *t, const struct raft_entry *
     strbuf_append_str(t, " ]");
 }
 
+static const char *const sim_msg_names[RAFT_MSG_TYPE_END] = {"?", "vote", "vote-reply", "prevote",
+    "prevote-reply", "append", "append-reply", "heartbeat", "heartbeat-reply", "propose", "read",
+    "read-reply", "timeout-now"};
+
 static inline void sim_trace_msg(struct strbuf *t, const struct raft_msg *m)
 {
-    static const char *const names[RAFT_MSG_TYPE_END] = {"?", "vote", "vote-reply", "prevote",
-        "prevote-reply", "append", "append-reply", "heartbeat", "heartbeat-reply", "propose",
-        "read", "read-reply", "timeout-now"};
-
     strbuf_printf(t, "%llu>%llu %s term=%llu", (unsigned long long)m->from,
-        (unsigned long long)m->to, names[m->type], (unsigned long long)m->term);
+        (unsigned long long)m->to, sim_msg_names[m->type], (unsigned long long)m->term);
     if (m->type == RAFT_MSG_VOTE || m->type == RAFT_MSG_PREVOTE || m->type == RAFT_MSG_APPEND) {
         strbuf_printf(t, " prev=%llu/%llu", (unsigned long long)m->prev.term,
             (unsigned long long)m->prev.index);
@@ -515,7 +515,9 @@ static inline void sim_start(struct sim *s, struct sim_node *n)
             buf_unref(n->log[i].payload);
         }
         n->n_log -= gone;
-        memmove(n->log, n->log + gone, n->n_log * sizeof(*n->log));
+        if (n->n_log != 0) {
+            memmove(n->log, n->log + gone, n->n_log * sizeof(*n->log));
+        }
         n->base = n->snap;
     }
     options.id = n->id;
