@@ -1,5 +1,5 @@
-/* A member of the store on a libuv loop: the core (node_core.h) wired to the disk, the clock and the
- * links to the other members. Everything runs in the loop's thread but the log's own writes. */
+/* A member of the store on a libuv loop: the core (node_core.h) wired to the disk, the clock and
+ * the links to the other members. Everything runs in the loop's thread but the log's own writes. */
 #ifndef DECREE_STORE_NODE_NODE_H
 #define DECREE_STORE_NODE_NODE_H
 
@@ -35,10 +35,11 @@ struct node_options {
 struct node;
 
 /* Recovers the data directory, opens the peer listeners and starts. Blocks while it reads the disk:
- * nothing is served before. The caller runs the loop. Errors: DECREE_EINVALID_CONFIG,
- * DECREE_ECORRUPT, -EBUSY (directory in use), -EADDRINUSE, …; reterr says what and where. */
-int node_open(uv_loop_t *loop, const struct node_options *options, struct node **ret,
-    struct err *reterr);
+ * nothing is served before. The caller runs the loop, also after a failure, until what was begun
+ * has been let go. Errors: DECREE_EINVALID_CONFIG, DECREE_ECORRUPT, -EBUSY (directory in use),
+ * -EADDRINUSE, …; reterr says what and where. */
+int node_open(
+    uv_loop_t *loop, const struct node_options *options, struct node **ret, struct err *reterr);
 
 /* The in-process face; valid until node_stop's callback. */
 struct store *node_store(struct node *n);

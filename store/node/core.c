@@ -1,0 +1,436 @@
+/* A turn of the core, and what comes in between turns.
+ *
+ *     admit calls -> propose, begin a read round -> take raft's update -> log write and sends start
+ *     -> apply -> answer -> slices of what is longer: snapshots, compaction, watchers
+ *
+ * What raft hands out points into it until its next step, so an update is used up before anything
+ * is stepped again; callbacks of calls and watchers never step raft (they only submit and cancel).
+ */
+#include "core.h"
+
+enum {
+    /* Steps of raft that follow from one another within a turn: a lone member's read takes two, a
+     * configuration three. More than that is work for the next turn. */
+    ROUNDS_MAX = 8,
+};
+
+void core_mark(struct store *s)
+{
+    if (!s->dirty) {
+        s->dirty = true;
+        s->env->wake(s->env->data);
+    }
+}
+
+bool core_is_dirty(const struct store *s)
+{
+    return s->dirty;
+}
+
+int core_step(struct store *s, struct raft_event *event)
+{
+    event->random = (uint32_t)core_random(s);
+    return raft_step(s->raft, event);
+}
+
+/* ---- raft's effects ---- */
+
+static void send_messages(struct store *s, const struct raft_update *u)
+{
+    for (size_t i = 0; i < u->n_msgs; i++) {
+        struct frame_parts parts = {0};
+
+        msg_encode(&u->msgs[i], &parts);
+        s->env->send(s->env->data, u->msgs[i].to, parts.list, parts.n);
+        frame_parts_deinit(&parts);
+    }
+    if (u->n_msgs != 0) {
+        s->env->flush(s->env->data);
+    }
+}
+
+static const char *role_text(enum raft_role role)
+{
+    static const char *const text[] = {"follower", "pre-candidate", "candidate", "leader"};
+
+    _Static_assert(ARRAY_SIZE(text) == RAFT_LEADER + 1, "a text for each role");
+    return text[role];
+}
+
+static void on_leader_changed(struct store *s, uint64_t leader_before)
+{
+    uint64_t now = core_now(s);
+    uint64_t leader = s->status.leader;
+
+    if (leader == RAFT_NONE) {
+        s->leaderless_since_ms = now;
+        log_warn("no leader is known term=%" PRIu64, s->status.term);
+        return;
+    }
+    s->leader_changes++;
+    s->leader_since_ms = now;
+    log_info("leader is member=%016" PRIx64 " term=%" PRIu64 " without_ms=%" PRIu64, leader,
+        s->status.term, leader_before == RAFT_NONE ? now - s->leaderless_since_ms : 0);
+}
+
+static void on_status(struct store *s)
+{
+    struct raft_status before = s->status;
+
+    raft_status(s->raft, &s->status);
+    if (before.role != s->status.role) {
+        log_info("this member is %s now member=%016" PRIx64 " term=%" PRIu64,
+            role_text(s->status.role), s->id, s->status.term);
+    }
+    if (before.leader != s->status.leader) {
+        on_leader_changed(s, before.leader);
+    }
+    if (before.leader != s->status.leader || before.term != s->status.term) {
+        core_reads_restart(s);
+    }
+    if (before.role == RAFT_LEADER && !core_leads(s)) {
+        core_sends_abort_all(s);
+    }
+    core_leases_status(s);
+    core_mark(s);
+}
+
+/* Everything raft wants since the last call. True when there was anything. */
+static bool take_update(struct store *s)
+{
+    struct raft_update u;
+    bool any;
+
+    raft_take_update(s->raft, &u);
+    any = u.persist.seq != 0 || u.n_msgs != 0 || u.n_reads != 0 || u.n_send_snapshot != 0 ||
+        u.commit > s->commit || u.status_changed;
+    if (u.persist.seq != 0) {
+        core_persist(s, &u.persist);
+    }
+    send_messages(s, &u);
+    s->commit = MAX(s->commit, u.commit);
+    for (size_t i = 0; i < u.n_reads; i++) {
+        core_read_result(s, &u.reads[i]);
+    }
+    for (size_t i = 0; i < u.n_send_snapshot; i++) {
+        core_sends_start(s, u.send_snapshot_to[i]);
+    }
+    if (u.status_changed) {
+        on_status(s);
+    }
+    return any;
+}
+
+/* ---- the turn ---- */
+
+static void step_raft(struct store *s)
+{
+    for (int i = 0; i < ROUNDS_MAX; i++) {
+        uint64_t applied = s->applied;
+
+        core_calls_propose(s);
+        core_reads_begin(s);
+        if (!take_update(s)) {
+            return;
+        }
+        core_apply(s);
+        core_reads_serve(s);
+        if (s->applied != applied && s->commit > s->applied) {
+            break; /* a slice is done: others first */
+        }
+    }
+    core_mark(s);
+}
+
+static void tell_members(struct store *s)
+{
+    if (s->members_moved) {
+        s->members_moved = false;
+        s->env->members_changed(s->env->data);
+    }
+}
+
+bool core_turn(struct store *s)
+{
+    s->dirty = false;
+    core_calls_admit(s);
+    if (s->state == CORE_RUNNING) {
+        step_raft(s);
+        tell_members(s);
+        core_save_step(s);
+        core_sends_step(s);
+        core_compact_slice(s);
+    }
+    core_calls_answer_refused(s);
+    if (s->watching) {
+        s->watching = false;
+        s->watching = mvcc_watch_deliver(s->mvcc, WATCH_SLICE_EVENTS) || s->watching;
+    }
+    return s->dirty || s->watching || s->compacting || s->commit > s->applied ||
+        core_save_is_busy(s) || core_sends_busy(s);
+}
+
+/* ---- publication ---- */
+
+static bool publish_encode(struct store *s, struct buf **ret)
+{
+    struct entry e = {.type = ENTRY_PUBLISH, .id = {.origin = s->id, .sequence = core_next_id(s)}};
+    _cleanup_arena_ struct arena arena = {0};
+
+    e.publish.member = s->id;
+    e.publish.name = bytes_str(s->o.name);
+    e.publish.client_urls =
+        arena_calloc(&arena, s->o.n_client_urls + 1, sizeof(*e.publish.client_urls));
+    for (size_t i = 0; i < s->o.n_client_urls; i++) {
+        e.publish.client_urls[i] = bytes_str(s->o.client_urls[i]);
+    }
+    e.publish.n_client_urls = s->o.n_client_urls;
+    return entry_encode(&e, ret) == 0;
+}
+
+static bool publish_is_known(const struct store *s)
+{
+    const struct store_member *self = members_find(&s->members, s->id);
+
+    if (self == NULL || self->n_client_urls != s->o.n_client_urls ||
+        strcmp(self->name, s->o.name) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < self->n_client_urls; i++) {
+        if (strcmp(self->client_urls[i], s->o.client_urls[i]) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Tells the others this member's name and client URLs; asked again until it is seen applied. */
+static void publish_tick(struct store *s)
+{
+    struct raft_proposal proposal = {.type = RAFT_ENTRY_NORMAL};
+    struct raft_event event = {.type = RAFT_EV_PROPOSE, .propose = {.list = &proposal, .n = 1}};
+
+    if (s->published || s->status.leader == RAFT_NONE) {
+        return;
+    }
+    if (s->publish_ticks > 0) {
+        s->publish_ticks--;
+        return;
+    }
+    if (publish_is_known(s)) {
+        s->published = true;
+        return;
+    }
+    s->publish_ticks = s->o.election_ticks;
+    if (publish_encode(s, &proposal.payload)) {
+        (void)core_step(s, &event);
+        buf_unref(proposal.payload);
+        core_mark(s);
+    }
+}
+
+/* ---- what comes in ---- */
+
+void core_tick(struct store *s)
+{
+    core_calls_expire(s);
+    if (s->state != CORE_RUNNING) {
+        return;
+    }
+    (void)core_step(s, &(struct raft_event){.type = RAFT_EV_TICK});
+    core_persist_retry(s);
+    core_reads_tick(s);
+    core_leases_tick(s);
+    core_sends_tick(s);
+    core_recv_tick(s);
+    publish_tick(s);
+    core_mark(s);
+}
+
+void core_disk(struct store *s)
+{
+    wal_poll(s->wal);
+}
+
+static size_t entries_bytes(const struct raft_msg *m)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->n_entries; i++) {
+        n += m->entries[i].payload->len;
+    }
+    return n;
+}
+
+/* What a follower forwards will be applied by everyone: bytes that no member could apply must not
+ * get into the log, whoever sent them. */
+static bool proposals_are_sane(const struct raft_msg *m)
+{
+    for (size_t i = 0; i < m->n_entries; i++) {
+        _cleanup_arena_ struct arena arena = {0};
+        struct entry e;
+
+        if (m->entries[i].type != RAFT_ENTRY_NORMAL ||
+            entry_decode(buf_bytes(m->entries[i].payload), &arena, &e) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_raft_frame(struct store *s, uint64_t from, struct bytes body)
+{
+    struct msg_decoded m;
+
+    if (msg_decode(body, &m) < 0 || m.msg.from != from || m.msg.to != s->id ||
+        (m.msg.type == RAFT_MSG_PROPOSE && !proposals_are_sane(&m.msg))) {
+        log_debug("message dropped: malformed or not this link's from=%016" PRIx64, from);
+    } else if (m.msg.n_entries != 0 && !wal_has_room(s->wal, entries_bytes(&m.msg))) {
+        log_debug("entries dropped: the log has no room from=%016" PRIx64, from);
+    } else {
+        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_MSG, .msg = &m.msg});
+        core_mark(s);
+    }
+    msg_decoded_deinit(&m);
+}
+
+void core_frame(struct store *s, uint64_t from, struct bytes body)
+{
+    if (s->state != CORE_RUNNING) {
+        return;
+    }
+    switch (frame_kind(body)) {
+    case FRAME_RAFT:
+        on_raft_frame(s, from, body);
+        break;
+    case FRAME_LEASE_ASK:
+        core_on_lease_ask(s, from, body);
+        break;
+    case FRAME_LEASE_ANSWER:
+        core_on_lease_answer(s, body);
+        break;
+    default:
+        log_debug("frame of an unknown kind dropped from=%016" PRIx64, from);
+        break;
+    }
+}
+
+void core_unreachable(struct store *s, uint64_t peer)
+{
+    if (s->state == CORE_RUNNING) {
+        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_UNREACHABLE, .peer = peer});
+        core_mark(s);
+    }
+}
+
+/* ---- looking in ---- */
+
+struct store_header store_header(struct store *s)
+{
+    return (struct store_header){.cluster_id = s->cluster_id,
+        .member_id = s->id,
+        .revision = mvcc_revision(s->mvcc),
+        .raft_term = s->status.term};
+}
+
+bool store_has_leader(struct store *s)
+{
+    return s->status.leader != RAFT_NONE;
+}
+
+uint64_t store_leaderless_ms(struct store *s)
+{
+    return store_has_leader(s) ? 0 : core_now(s) - s->leaderless_since_ms;
+}
+
+void store_watch_add(struct store *s, struct watcher *w)
+{
+    mvcc_watch_add(s->mvcc, w);
+    s->watching = true;
+    core_mark(s);
+}
+
+void store_watch_remove(struct store *s, struct watcher *w)
+{
+    mvcc_watch_remove(s->mvcc, w);
+}
+
+void store_watch_resume(struct store *s, struct watcher *w)
+{
+    mvcc_watch_resume(s->mvcc, w);
+    s->watching = true;
+    core_mark(s);
+}
+
+bool store_watch_is_synced(struct store *s, const struct watcher *w)
+{
+    return mvcc_watch_is_synced(s->mvcc, w);
+}
+
+int64_t store_compacted_revision(struct store *s)
+{
+    return mvcc_compacted(s->mvcc);
+}
+
+void store_metrics(struct store *s, struct store_metrics *ret)
+{
+    const struct store_member *self = members_find(&s->members, s->id);
+    struct wal_stats wal;
+
+    wal_stats(s->wal, &wal);
+    *ret = (struct store_metrics){
+        .has_leader = store_has_leader(s),
+        .is_leader = core_leads(s),
+        .is_learner = self != NULL && self->learner,
+        .leader_changes = s->leader_changes,
+        .proposals_committed = s->commit,
+        .proposals_applied = s->applied,
+        .proposals_failed = s->calls.failed,
+        .db_bytes = mvcc_bytes(s->mvcc),
+        .db_live_bytes = mvcc_live_bytes(s->mvcc),
+        .quota_bytes = s->o.quota_bytes,
+        .keys = mvcc_keys(s->mvcc),
+        .leases = mvcc_lease_count(s->mvcc),
+        .watchers = mvcc_watch_count(s->mvcc),
+        .slow_watchers = mvcc_watch_slow_count(s->mvcc),
+        .revision = mvcc_revision(s->mvcc),
+        .compacted_revision = mvcc_compacted(s->mvcc),
+        .wal_fsyncs = wal.fsyncs,
+        .wal_fsync_ns = wal.fsync_ns_total,
+        .wal_bytes = wal.bytes,
+    };
+    _Static_assert(sizeof(ret->wal_fsync_bucket) == sizeof(wal.fsync_bucket), "same buckets");
+    memcpy(ret->wal_fsync_bucket, wal.fsync_bucket, sizeof(wal.fsync_bucket));
+    ret->proposals_pending = s->calls.by_id.count;
+    s->env->peer_metrics(s->env->data, ret);
+}
+
+uint64_t core_id(const struct store *s)
+{
+    return s->id;
+}
+
+uint64_t core_cluster_id(const struct store *s)
+{
+    return s->cluster_id;
+}
+
+const struct members *core_members(const struct store *s)
+{
+    return &s->members;
+}
+
+uint64_t core_hash(const struct store *s)
+{
+    return mvcc_hash(s->mvcc);
+}
+
+uint64_t core_applied(const struct store *s)
+{
+    return s->applied;
+}
+
+uint64_t core_snapshot_index(const struct store *s)
+{
+    return s->snap_index;
+}

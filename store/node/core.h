@@ -1,0 +1,279 @@
+/* The core's own: its state, and what its files ask of each other. The life of a call is in
+ * core_call.c, of a read in core_read.c, of an entry in core_apply.c, of a turn in core.c. */
+#ifndef DECREE_STORE_NODE_CORE_H
+#define DECREE_STORE_NODE_CORE_H
+
+#include "entry_codec.h"
+#include "hmap.h"
+#include "list.h"
+#include "log.h"
+#include "msg_codec.h"
+#include "mvcc.h"
+#include "node_core.h"
+#include "raft.h"
+#include "wal.h"
+
+enum {
+    /* A member whose commits run this far ahead of its applies refuses more, as etcd. */
+    APPLY_GAP_MAX = 5000,
+    /* Calls that wait for an answer: as many streams as all connections together may hold would be
+     * a million, of which the first 100,000 are more than seven seconds of work. */
+    CALLS_MAX = 100000,
+    /* Encoded entries waiting for their commit; raft's own bound on uncommitted bytes is the same.
+     */
+    PENDING_BYTES_MAX = 64 << 20,
+    /* One message of proposals, one slice of applies, compaction, delivery, snapshot: each about a
+     * millisecond at most. */
+    PROPOSE_BYTES_MAX = 1 << 20,
+    APPLY_SLICE_ENTRIES = 2000,
+    APPLY_SLICE_BYTES = 1 << 20,
+    COMPACT_SLICE_RECORDS = 2000,
+    WATCH_SLICE_EVENTS = 2000,
+    SNAP_PIECE_BYTES = 64 << 10,
+    SNAP_SLICE_PIECES = 4,
+    /* Reads of different turns on their way at once: one that comes alone never waits for another's
+     * round, and a busy member does not send a heartbeat per turn. */
+    READ_ROUNDS_MAX = 4,
+    /* A reply's own arrays (keys and values stay where they are): a million keys take 72 MiB. */
+    READ_ARENA_BYTES_MAX = 256 << 20,
+    /* Log kept behind a snapshot, and log after which a snapshot is due: both bound memory. */
+    SNAP_KEEP_BYTES = 32 << 20,
+    SNAP_LOG_BYTES = 64 << 20,
+    SNAP_RETRY_MS = 30000, /* after a failed snapshot: the disk is probably full */
+    SNAP_STALL_MS = 30000, /* a stream without progress is given up */
+    EXPIRE_PER_SECOND = 1000,
+    LEASE_KEYS_BYTES_MAX = 2 << 20, /* of a forwarded time-to-live answer: must fit one frame */
+};
+
+enum call_state {
+    CALL_INCOMING,   /* submitted in this turn */
+    CALL_REFUSED,    /* status_ is its answer */
+    CALL_PROPOSING,  /* checked and encoded; waits for a leader */
+    CALL_PROPOSED,   /* in raft's hands under term_ */
+    CALL_READING,    /* waits for the next read round, is in one, or for its index */
+    CALL_FORWARDED,  /* a lease question, asked of the leader or waiting for one */
+    CALL_COMPACTING, /* a physical compaction that is applied and not finished */
+    CALL_STATE_END,
+};
+
+struct calls {
+    struct list incoming, refused, proposing, proposed, forwarded, compacting;
+    struct list ages; /* every call by age_: deadlines in order, since all have the same timeout */
+    struct hmap by_id;
+    uint64_t next_id;
+    size_t n, pending_bytes;
+    uint64_t failed; /* writes answered without an outcome */
+};
+
+/* Reads that share one read index. */
+struct read_round {
+    struct list link; /* in reads.flying until the index is known, then in reads.known */
+    struct list calls;
+    uint64_t context, index;
+    uint64_t term;  /* in which it was begun */
+    unsigned ticks; /* under way */
+    bool expiry;    /* leases may expire when it comes back */
+};
+
+struct reads {
+    struct list wanted; /* calls for the next round */
+    struct list flying, known;
+    size_t n_flying;
+    uint64_t next_context;
+    bool hold; /* the last attempt failed: wait for a sign of change */
+};
+
+struct leases {
+    bool promoted;
+    bool expiry_wanted;
+    struct hmap expiring;   /* struct expiring by lease id: revokes under way */
+    unsigned forward_ticks; /* since questions on their way were last asked again */
+};
+
+/* Takes part in no decision of raft: the periodic snapshot onto the own disk. */
+enum save_state { SAVE_IDLE, SAVE_WRITING, SAVE_FINISHING };
+struct snap_save {
+    enum save_state state;
+    struct snap_writer *writer;
+    struct mvcc_snapshot *reader;
+    struct wal_snapshot_id id;
+    uint64_t begun_ms, retry_ms;
+};
+
+enum recv_state { RECV_IDLE, RECV_WAITING, RECV_READING, RECV_FINISHING };
+struct snap_recv {
+    enum recv_state state;
+    uint64_t from, term, pieces;
+    struct raft_entry_id id;
+    struct strbuf header;
+    struct snap_writer *writer;
+    struct mvcc_loader *loader;
+    struct mvcc *built;
+    bool paused, cut;
+    uint64_t begun_ms, progress_ms;
+};
+
+struct store {
+    const struct core_env *env;
+    struct core_options o; /* strings are copies, owned; founders unset */
+    enum { CORE_FOUNDING, CORE_RUNNING, CORE_STOPPED } state;
+    bool dirty;
+    uint64_t id, cluster_id;
+
+    struct raft *raft;
+    struct wal *wal;
+    struct mvcc *mvcc;
+    struct raft_conf conf; /* as of `applied`, with members: what a snapshot carries */
+    struct members members;
+    bool members_moved;
+    struct arena apply_arena; /* of one entry; no ceiling (mvcc.h) */
+
+    uint64_t commit, applied, applied_term;
+    uint64_t snap_index;       /* of the newest durable snapshot */
+    uint64_t log_bytes;        /* payloads applied since then */
+    struct raft_status status; /* as of the last update: its changes are acted upon */
+    uint64_t leader_since_ms, leaderless_since_ms, leader_changes;
+
+    struct wal_append_req founding_req;
+    struct wal_entry founding_entry;
+    struct list persists; /* struct persist not yet taken by the log, in order */
+    bool disk_full;
+
+    struct calls calls;
+    struct reads reads;
+    struct leases leases;
+    bool compacting, watching; /* slices to do */
+    bool no_space;
+    unsigned publish_ticks; /* until the next attempt; 0 = now */
+    bool published;
+
+    struct snap_save save;
+    struct list sends; /* struct snap_send */
+    struct snap_recv recv;
+};
+
+static inline uint64_t core_now(const struct store *s)
+{
+    return s->env->now_ms(s->env->data);
+}
+static inline uint64_t core_random(const struct store *s)
+{
+    return s->env->random(s->env->data);
+}
+static inline bool core_leads(const struct store *s)
+{
+    return s->status.role == RAFT_LEADER;
+}
+/* There is something for core_turn. */
+void core_mark(struct store *s);
+/* Steps raft with fresh chance in the event. */
+int core_step(struct store *s, struct raft_event *event);
+uint64_t core_timeout_ms(const struct store *s);
+uint64_t core_election_ms(const struct store *s);
+
+/* A lone voter is elected at once. */
+void core_campaign_if_alone(struct store *s);
+
+/* ---- core_disk.c: what must be durable ---- */
+
+/* Starts the write of a batch; RAFT_EV_PERSISTED follows when it is done. */
+void core_persist(struct store *s, const struct raft_persist *p);
+/* Gives the log again what it had no room for. */
+void core_persist_retry(struct store *s);
+/* A snapshot replaces the log: entries not yet taken are not needed any more. */
+void core_persist_forget_entries(struct store *s);
+void core_persist_drop(struct store *s);
+
+/* ---- core_call.c: calls from submit to answer ---- */
+
+void core_calls_init(struct store *s);
+void core_calls_admit(struct store *s);
+void core_calls_propose(struct store *s);
+void core_calls_answer_refused(struct store *s);
+void core_calls_expire(struct store *s);
+void core_calls_fail_all(struct store *s, int status);
+/* The outcome of everything proposed is unknown for ever (a snapshot took its place). */
+void core_calls_outcome_unknown(struct store *s);
+/* An entry of `term` is applied: what was proposed under earlier leaderships and has not come by
+ * now never will. It is proposed again. */
+void core_calls_new_term(struct store *s, uint64_t term);
+struct store_call *core_call_find(struct store *s, uint64_t id);
+/* Removes the call from all lists and runs its callback; reply's header is filled in when it is
+ * still zero. */
+void core_answer(struct store *s, struct store_call *c, int status, struct store_reply *reply);
+/* To be answered at the end of the turn. */
+void core_refuse(struct store *s, struct store_call *c, int status);
+/* Into another list under another state. */
+void core_call_move(struct store *s, struct store_call *c, enum call_state state, struct list *to);
+uint64_t core_next_id(struct store *s);
+
+/* ---- core_read.c: reads ---- */
+
+void core_reads_init(struct store *s);
+void core_read_want(struct store *s, struct store_call *c);
+/* Begins a round when something waits for one. */
+void core_reads_begin(struct store *s);
+void core_read_result(struct store *s, const struct raft_read_result *r);
+/* Serves what waits for an index that has been applied. */
+void core_reads_serve(struct store *s);
+void core_reads_tick(struct store *s);
+/* The leader changed: every round on its way is asked again. */
+void core_reads_restart(struct store *s);
+/* Answers a call from the state as it is. */
+void core_serve(struct store *s, struct store_call *c);
+void core_reads_deinit(struct store *s);
+
+/* ---- core_apply.c ---- */
+
+/* Applies a slice of what is committed. */
+void core_apply(struct store *s);
+void core_compact_slice(struct store *s);
+
+/* ---- core_lease.c ---- */
+
+void core_leases_deinit(struct store *s);
+void core_leases_status(struct store *s); /* role or leader changed */
+void core_leases_tick(struct store *s);
+/* The leader has just proved its leadership of `term`. */
+void core_leases_expire(struct store *s, uint64_t term);
+void core_lease_revoked(struct store *s, int64_t id);
+/* Its revoke is under way: neither renewed nor reported as alive. */
+bool core_lease_is_expiring(struct store *s, int64_t id);
+void core_lease_forward(struct store *s, struct store_call *c);
+void core_on_lease_ask(struct store *s, uint64_t from, struct bytes body);
+void core_on_lease_answer(struct store *s, struct bytes body);
+/* Seconds, as etcd: one and a half election timeouts, rounded up. */
+int64_t core_lease_ttl_min(const struct store *s);
+
+/* ---- core_snap.c and its sisters ---- */
+
+/* header = version, cluster, revision, configuration with the members as its context */
+void core_snap_header(const struct store *s, struct strbuf *out);
+struct snap_header {
+    uint64_t cluster_id;
+    int64_t revision;
+    struct raft_conf conf;
+    struct members members;
+};
+int core_snap_header_read(struct bytes b, struct snap_header *ret, struct err *reterr);
+void core_save_step(struct store *s);
+void core_save_abort(struct store *s);
+bool core_save_is_busy(const struct store *s); /* wants another slice at once */
+/* The lowest index that a stream on its way still needs the entries behind of. */
+uint64_t core_sends_floor(const struct store *s);
+
+void core_sends_start(struct store *s, uint64_t to);
+void core_sends_step(struct store *s);
+void core_sends_tick(struct store *s);
+bool core_sends_busy(const struct store *s);
+void core_sends_abort_all(struct store *s);
+
+void core_recv_tick(struct store *s);
+/* Unless it is being finished: then its end is awaited. */
+void core_recv_abort(struct store *s);
+/* After the log has been closed. */
+void core_recv_deinit(struct store *s);
+/* The log's snapshot writer is free again. */
+void core_recv_retry(struct store *s);
+
+#endif

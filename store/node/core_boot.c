@@ -1,0 +1,438 @@
+/* Start and end: what is on disk becomes state; a new directory becomes a member of a new cluster.
+ *
+ *     open the log -> new: stamp it, write the founding entry    -> raft
+ *                  -> old: is it this member's? load the snapshot -> raft -> entries as they commit
+ *
+ * All founding members write the same first entry from the same list, so that they agree on their
+ * configuration before they have spoken. Until it is durable nothing is stepped. A crash between
+ * stamp and entry leaves a log without either: it is founded again, with the same bytes. */
+#include "core.h"
+
+#include <errno.h>
+
+/* ---- options ---- */
+
+static void copy_options(struct store *s, const struct core_options *o)
+{
+    const char **urls = xcalloc(o->n_client_urls + 1, sizeof(*urls));
+
+    s->o = *o;
+    s->o.founders = NULL;
+    s->o.token = NULL;
+    s->o.peer_urls = NULL;
+    s->o.name = xstrdup(o->name);
+    s->o.data_dir = xstrdup(o->data_dir);
+    for (size_t i = 0; i < o->n_client_urls; i++) {
+        urls[i] = xstrdup(o->client_urls[i]);
+    }
+    s->o.client_urls = urls;
+}
+
+static void free_str(const char *s)
+{
+    free((void *)(uintptr_t)s);
+}
+
+static void free_options(struct store *s)
+{
+    for (size_t i = 0; i < s->o.n_client_urls; i++) {
+        free_str(s->o.client_urls[i]);
+    }
+    free((void *)(uintptr_t)s->o.client_urls);
+    free_str(s->o.name);
+    free_str(s->o.data_dir);
+}
+
+/* ---- whose directory is it ---- */
+
+static bool has_url(const struct store_member *member, const char *url)
+{
+    for (size_t i = 0; i < member->n_peer_urls; i++) {
+        if (strcmp(member->peer_urls[i], url) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The ids are made of the URLs: a member that counts itself under others would be somebody else. */
+static int check_own_urls(const struct core_options *o, struct err *reterr)
+{
+    const struct store_member *self = members_find_name(o->founders, o->name);
+
+    for (size_t i = 0; i < o->n_peer_urls; i++) {
+        if (!has_url(self, o->peer_urls[i])) {
+            return err_set(reterr, DECREE_EINVALID_CONFIG,
+                "%s advertises %s to members, but the initial cluster lists %s for it", o->name,
+                o->peer_urls[i], self->peer_urls[0]);
+        }
+    }
+    if (o->n_peer_urls != 0 && o->n_peer_urls != self->n_peer_urls) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "%s advertises %zu URLs to members, but the initial cluster lists %zu for it", o->name,
+            o->n_peer_urls, self->n_peer_urls);
+    }
+    return 0;
+}
+
+static int check_founding(const struct core_options *o, struct err *reterr)
+{
+    if (o->existing) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "%s is empty, but the cluster is said to exist: this version cannot add a member to a "
+            "running cluster, and a member that lost its data must not come back under its old "
+            "name; give back its data directory, or found a new cluster",
+            o->data_dir);
+    }
+    if (o->founders == NULL || members_find_name(o->founders, o->name) == NULL) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "the initial cluster has no member named %s: it must list every member, this one too",
+            o->name);
+    }
+    return check_own_urls(o, reterr);
+}
+
+/* The flags of the founding are ignored later, as with etcd; a directory that belongs to somebody
+ * else is not. */
+static int check_owner(const struct store *s, const struct core_options *o, struct err *reterr)
+{
+    const struct store_member *self = members_find(&s->members, s->id);
+
+    if (o->token != NULL && strcmp(o->token, s->members.token) != 0) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "%s belongs to cluster %016" PRIx64 " with token \"%s\", but this process was started "
+            "for one with token \"%s\"",
+            o->data_dir, s->cluster_id, s->members.token, o->token);
+    }
+    if (self == NULL || strcmp(self->name, o->name) != 0) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "%s belongs to member %016" PRIx64 " \"%s\" of cluster %016" PRIx64
+            ", but this process was started as \"%s\"",
+            o->data_dir, s->id, self != NULL ? self->name : "", s->cluster_id, o->name);
+    }
+    return 0;
+}
+
+/* ---- founding ---- */
+
+static void founding_on_done(struct wal_append_req *req, int status)
+{
+    struct store *s = req->data;
+
+    s->founding_entry.payload = buf_unref(s->founding_entry.payload);
+    if (status != 0 || s->state != CORE_FOUNDING) {
+        return;
+    }
+    s->state = CORE_RUNNING;
+    core_mark(s);
+    core_campaign_if_alone(s);
+}
+
+/* The configuration entry that every founder writes. */
+static struct buf *founding_payload(const struct members *founders)
+{
+    _cleanup_strbuf_ struct strbuf context = {0};
+    _cleanup_strbuf_ struct strbuf payload = {0};
+    struct raft_conf conf = {0};
+
+    for (size_t i = 0; i < founders->n; i++) {
+        conf.members[conf.n++] = (struct raft_member){.id = founders->list[i].id};
+    }
+    members_encode(founders, &context);
+    raft_conf_encode(&conf, strbuf_bytes(&context), &payload);
+    return buf_copy(strbuf_bytes(&payload));
+}
+
+static int found(
+    struct store *s, const struct core_options *o, struct raft_entry *ret, struct err *reterr)
+{
+    struct buf *payload = founding_payload(o->founders);
+
+    *ret = raft_bootstrap_entry(payload);
+    s->founding_entry = (struct wal_entry){.index = ret->id.index,
+        .term = ret->id.term,
+        .type = (uint8_t)ret->type,
+        .payload = payload};
+    s->founding_req = (struct wal_append_req){.has_hard = true,
+        .term = ret->id.term,
+        .entries = &s->founding_entry,
+        .n_entries = 1,
+        .cb = founding_on_done,
+        .data = s};
+    s->state = CORE_FOUNDING;
+    if (wal_append(s->wal, &s->founding_req) != 0) {
+        s->founding_entry.payload = buf_unref(payload);
+        return err_set(reterr, -ENOSPC, "%s: no room for the log", o->data_dir);
+    }
+    log_info("founding cluster=%016" PRIx64 " member=%016" PRIx64 " name=%s members=%zu dir=%s",
+        s->cluster_id, s->id, o->name, o->founders->n, o->data_dir);
+    return 0;
+}
+
+static int stamp(
+    struct store *s, const struct core_options *o, struct wal_recovery *rec, struct err *reterr)
+{
+    int err = check_founding(o, reterr);
+
+    if (err < 0) {
+        return err;
+    }
+    rec->identity.cluster_id = members_cluster_id(o->founders);
+    rec->identity.member_id = members_find_name(o->founders, o->name)->id;
+    return wal_create(s->wal, rec->identity, reterr);
+}
+
+/* ---- recovery ---- */
+
+static int load_pieces(
+    struct store *s, struct snap_reader *reader, struct mvcc_loader *loader, struct err *reterr)
+{
+    struct bytes piece;
+    int err;
+
+    for (;;) {
+        err = snap_reader_next(reader, &piece, reterr);
+        if (err < 0) {
+            return err;
+        }
+        if (piece.len == 0) {
+            return mvcc_loader_finish(loader, &s->mvcc, reterr);
+        }
+        err = mvcc_loader_feed(loader, piece, reterr);
+        if (err < 0) {
+            return err;
+        }
+    }
+}
+
+static int load_snapshot(struct store *s, const struct wal_recovery *rec, struct err *reterr)
+{
+    struct mvcc_loader *loader = mvcc_loader_new();
+    struct snap_reader *reader = NULL;
+    struct snap_header h = {0};
+    struct bytes header;
+    int err;
+
+    err = snap_reader_open(s->wal, rec->snapshot, &reader, &header, reterr);
+    if (err == 0) {
+        err = core_snap_header_read(header, &h, reterr);
+    }
+    if (err == 0) {
+        err = load_pieces(s, reader, loader, reterr);
+    }
+    snap_reader_close(reader);
+    mvcc_loader_free(loader);
+    if (err < 0) {
+        members_deinit(&h.members);
+        return err_prefix(reterr, "snapshot %" PRIu64 " in %s", rec->snapshot.index, s->o.data_dir);
+    }
+    s->conf = h.conf;
+    s->members = h.members;
+    s->applied = s->commit = s->snap_index = rec->snapshot.index;
+    s->applied_term = rec->snapshot.term;
+    return 0;
+}
+
+/* Before anything is applied the members are known from the snapshot, or else from the founding
+ * entry: the links need their addresses to find out what is committed. */
+static int members_from_entry(struct store *s, const struct raft_entry *e, struct err *reterr)
+{
+    struct bytes context;
+
+    if (e->type != RAFT_ENTRY_CONF || e->id.index != 1 ||
+        raft_conf_decode(buf_bytes(e->payload), &s->conf, &context) < 0 ||
+        members_decode(context, &s->members) < 0) {
+        return err_set(reterr, DECREE_ECORRUPT,
+            "%s: the log does not begin with its cluster's configuration", s->o.data_dir);
+    }
+    return 0;
+}
+
+static int start_raft(struct store *s, const struct wal_recovery *rec,
+    const struct raft_entry *entries, size_t n, struct err *reterr)
+{
+    struct raft_options options = {.id = s->id,
+        .election_ticks = s->o.election_ticks,
+        .heartbeat_ticks = 1,
+        .inflight_msgs_max = 512,
+        .inflight_bytes_max = 1 << 20,
+        .append_bytes_max = 1 << 20,
+        .uncommitted_bytes_max = PENDING_BYTES_MAX};
+    struct raft_restore restore = {0};
+    int err;
+
+    restore.term = rec->term;
+    restore.vote = rec->vote;
+    restore.snapshot = (struct raft_entry_id){.term = s->applied_term, .index = s->applied};
+    if (s->applied != 0) {
+        restore.snapshot_conf = s->conf;
+    }
+    restore.entries = entries;
+    restore.n_entries = n;
+    err = raft_new(&options, &restore, &s->raft);
+
+    if (err < 0) {
+        return err_set(reterr, err, "%s: terms or configurations of the log contradict each other",
+            s->o.data_dir);
+    }
+    raft_status(s->raft, &s->status);
+    return 0;
+}
+
+static int restore(
+    struct store *s, const struct core_options *o, struct wal_recovery *rec, struct err *reterr)
+{
+    bool is_empty = rec->n_entries == 0 && !rec->has_snapshot;
+    size_t n = is_empty ? 1 : rec->n_entries;
+    _cleanup_free_ struct raft_entry *entries = xcalloc(n + 1, sizeof(*entries));
+    int err = 0;
+
+    if (rec->has_snapshot) {
+        err = load_snapshot(s, rec, reterr);
+    } else {
+        s->mvcc = mvcc_new();
+    }
+    if (err == 0 && is_empty) {
+        err = check_founding(o, reterr);
+        err = err < 0 ? err : found(s, o, &entries[0], reterr);
+    }
+    for (size_t i = 0; i < rec->n_entries; i++) {
+        const struct wal_entry *e = &rec->entries[i];
+
+        entries[i] = (struct raft_entry){.id = {.term = e->term, .index = e->index},
+            .type = (enum raft_entry_type)e->type,
+            .payload = e->payload};
+    }
+    if (err == 0 && !rec->has_snapshot) {
+        err = members_from_entry(s, &entries[0], reterr);
+    }
+    if (err == 0) {
+        err = check_owner(s, o, reterr);
+    }
+    return err < 0 ? err : start_raft(s, rec, entries, n, reterr);
+}
+
+static void log_found(const struct store *s, const struct wal_recovery *rec, uint64_t begun_ms)
+{
+    if (rec->torn_bytes != 0) {
+        log_warn("the end of the log was torn by a crash: cut off, nothing acknowledged was in it "
+                 "bytes=%" PRIu64,
+            rec->torn_bytes);
+    }
+    log_info("recovered cluster=%016" PRIx64 " member=%016" PRIx64 " dir=%s snapshot=%" PRIu64
+             " entries=%zu term=%" PRIu64 " revision=%" PRId64 " keys=%" PRIu64 " took_ms=%" PRIu64,
+        s->cluster_id, s->id, s->o.data_dir, rec->has_snapshot ? rec->snapshot.index : 0,
+        rec->n_entries, rec->term, mvcc_revision(s->mvcc), mvcc_keys(s->mvcc),
+        core_now(s) - begun_ms);
+}
+
+static int open_disk(
+    struct store *s, const struct core_options *o, struct wal_recovery *rec, struct err *reterr)
+{
+    struct wal_options options = {.dir = o->data_dir,
+        .segment_bytes = o->segment_bytes,
+        .wake = o->disk_wake,
+        .wake_data = o->disk_wake_data,
+        .disk = o->disk};
+    int err = wal_open(&options, &s->wal, rec, reterr);
+
+    if (err == 0 && rec->is_new) {
+        err = stamp(s, o, rec, reterr);
+    }
+    if (err == 0) {
+        s->cluster_id = rec->identity.cluster_id;
+        s->id = rec->identity.member_id;
+    }
+    return err;
+}
+
+static void store_init(struct store *s, const struct core_options *o, const struct core_env *env)
+{
+    s->env = env;
+    copy_options(s, o);
+    list_init(&s->persists);
+    list_init(&s->sends);
+    core_calls_init(s);
+    core_reads_init(s);
+    s->state = CORE_RUNNING;
+    s->leaderless_since_ms = core_now(s);
+    s->members_moved = true;
+    s->watching = true;
+}
+
+int core_open(const struct core_options *o, const struct core_env *env, struct store **ret,
+    struct err *reterr)
+{
+    struct store *s = xcalloc(1, sizeof(*s));
+    struct wal_recovery rec = {0};
+    uint64_t begun_ms;
+    int err;
+
+    decree_assert(o->heartbeat_ms > 0 && o->election_ticks > 1 && o->snapshot_count > 0);
+    store_init(s, o, env);
+    begun_ms = core_now(s);
+    err = open_disk(s, o, &rec, reterr);
+    if (err == 0) {
+        err = restore(s, o, &rec, reterr);
+    }
+    if (err == 0 && !rec.is_new) {
+        log_found(s, &rec, begun_ms);
+    }
+    wal_recovery_deinit(&rec);
+    if (err < 0) {
+        s->state = CORE_STOPPED;
+        core_close(s);
+        return err;
+    }
+    if (s->state == CORE_RUNNING) {
+        core_campaign_if_alone(s);
+    }
+    core_mark(s);
+    *ret = s;
+    return 0;
+}
+
+/* Nobody else's silence needs waiting for. */
+void core_campaign_if_alone(struct store *s)
+{
+    const struct raft_conf *conf = raft_conf(s->raft);
+
+    if (conf->n == 1 && conf->members[0].id == s->id && !conf->members[0].learner) {
+        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_CAMPAIGN});
+        core_mark(s);
+    }
+}
+
+/* ---- end ---- */
+
+void core_stop(struct store *s)
+{
+    s->state = CORE_STOPPED;
+    core_save_abort(s);
+    core_sends_abort_all(s);
+    core_recv_abort(s);
+    core_calls_fail_all(s, DECREE_ESTOPPED);
+}
+
+struct store *core_close(struct store *s)
+{
+    if (s == NULL) {
+        return NULL;
+    }
+    decree_assert(s->state == CORE_STOPPED);
+    core_calls_fail_all(s, DECREE_ESTOPPED);
+    core_persist_drop(s);
+    wal_close(s->wal);
+    core_recv_deinit(s);
+    core_reads_deinit(s);
+    core_leases_deinit(s);
+    hmap_deinit(&s->calls.by_id);
+    raft_free(s->raft);
+    mvcc_free(s->mvcc);
+    members_deinit(&s->members);
+    arena_deinit(&s->apply_arena);
+    buf_unref(s->founding_entry.payload);
+    free_options(s);
+    free(s);
+    return NULL;
+}

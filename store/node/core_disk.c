@@ -1,0 +1,96 @@
+/* Persist batches: raft hands them out in order, the log takes them in order and reports each one.
+ * Many may be on their way; the log's thread merges what waits into one write. What the log has no
+ * room for waits here: nothing is acknowledged meanwhile, and leader and senders are held off by
+ * wal_has_room, so little of it comes. */
+#include "core.h"
+
+struct persist {
+    struct store *s;
+    uint64_t seq;
+    struct list link; /* in s->persists until the log has taken it */
+    struct wal_append_req req;
+    size_t n; /* entries that hold a reference, even when req.n_entries is less */
+    struct wal_entry entries[];
+};
+
+static void persist_free(struct persist *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        buf_unref(p->entries[i].payload);
+    }
+    free(p);
+}
+
+static void persist_on_done(struct wal_append_req *req, int status)
+{
+    struct persist *p = req->data;
+    struct store *s = p->s;
+
+    if (status == 0 && s->state != CORE_STOPPED) {
+        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_PERSISTED, .seq = p->seq});
+        core_mark(s);
+    }
+    persist_free(p);
+}
+
+void core_persist_retry(struct store *s)
+{
+    while (!list_empty(&s->persists)) {
+        struct persist *p = list_entry(s->persists.next, struct persist, link);
+
+        if (wal_append(s->wal, &p->req) != 0) {
+            if (!s->disk_full) {
+                log_error(
+                    "no room for the log in %s: writes are refused until there is", s->o.data_dir);
+            }
+            s->disk_full = true;
+            return;
+        }
+        list_del(&p->link);
+    }
+    if (s->disk_full) {
+        s->disk_full = false;
+        log_info("the log has room again in %s", s->o.data_dir);
+    }
+}
+
+void core_persist(struct store *s, const struct raft_persist *rp)
+{
+    struct persist *p = xmalloc(sizeof(*p) + rp->n_entries * sizeof(p->entries[0]));
+
+    *p = (struct persist){.s = s, .seq = rp->seq, .n = rp->n_entries};
+    for (size_t i = 0; i < rp->n_entries; i++) {
+        const struct raft_entry *e = &rp->entries[i];
+
+        p->entries[i] = (struct wal_entry){.index = e->id.index,
+            .term = e->id.term,
+            .type = (uint8_t)e->type,
+            .payload = buf_ref(e->payload)};
+    }
+    p->req = (struct wal_append_req){.has_hard = rp->hard_changed,
+        .term = rp->term,
+        .vote = rp->vote,
+        .entries = p->entries,
+        .n_entries = p->n,
+        .cb = persist_on_done,
+        .data = p};
+    list_add_tail(&s->persists, &p->link);
+    core_persist_retry(s);
+}
+
+void core_persist_forget_entries(struct store *s)
+{
+    list_for_each (it, &s->persists) {
+        list_entry(it, struct persist, link)->req.n_entries = 0;
+    }
+}
+
+void core_persist_drop(struct store *s)
+{
+    while (!list_empty(&s->persists)) {
+        struct persist *p = list_entry(s->persists.next, struct persist, link);
+
+        list_del(&p->link);
+        persist_free(p);
+    }
+}

@@ -1,0 +1,377 @@
+#include "members.h"
+
+#include <inttypes.h>
+#include <openssl/evp.h>
+
+#include "codec.h"
+#include "entry_codec.h"
+#include "raft.h"
+
+void members_deinit(struct members *m)
+{
+    arena_deinit(&m->arena);
+    *m = (struct members){0};
+}
+
+struct store_member *members_find(const struct members *m, uint64_t id)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if (m->list[i].id == id) {
+            return &m->list[i];
+        }
+    }
+    return NULL;
+}
+
+struct store_member *members_find_name(const struct members *m, const char *name)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if (strcmp(m->list[i].name, name) == 0) {
+            return &m->list[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- ids ---- */
+
+static uint64_t sha1_head(const void *data, size_t len)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    uint64_t head = 0;
+
+    if (EVP_Digest(data, len, digest, NULL, EVP_sha1(), NULL) != 1) {
+        decree_fatal("libcrypto has no SHA-1: member ids cannot be computed");
+    }
+    for (int i = 0; i < 8; i++) {
+        head = head << 8 | digest[i];
+    }
+    return head;
+}
+
+uint64_t members_id(const char *const *peer_urls, size_t n, const char *token)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        decree_assert(i == 0 || strcmp(peer_urls[i - 1], peer_urls[i]) <= 0);
+        strbuf_append_str(&s, peer_urls[i]);
+    }
+    strbuf_append_str(&s, token);
+    return sha1_head(s.data, s.len);
+}
+
+uint64_t members_cluster_id(const struct members *m)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    for (size_t i = 0; i < m->n; i++) {
+        for (int shift = 56; shift >= 0; shift -= 8) {
+            enc_u8(&s, (uint8_t)(m->list[i].id >> shift));
+        }
+    }
+    return sha1_head(s.data, s.len);
+}
+
+/* ---- the founding list ---- */
+
+int peer_url_parse(const char *url, char **ret_host, uint16_t *ret_port, struct err *reterr)
+{
+    static const char scheme[] = "http://";
+    const char *host = url + sizeof(scheme) - 1;
+    const char *colon, *host_end, *p;
+    unsigned port = 0;
+
+    if (strncmp(url, "https://", 8) == 0) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "peer URL %s: https between members is not supported by this version", url);
+    }
+    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG, "peer URL %s: must begin with http://", url);
+    }
+    colon = strrchr(host, ':');
+    host_end = colon;
+    if (colon == NULL || colon == host) {
+        return err_set(
+            reterr, DECREE_EINVALID_CONFIG, "peer URL %s: must be http://HOST:PORT", url);
+    }
+    for (p = colon + 1; *p >= '0' && *p <= '9' && port <= UINT16_MAX; p++) {
+        port = port * 10 + (unsigned)(*p - '0');
+    }
+    if (*p != 0 || p == colon + 1 || port == 0 || port > UINT16_MAX) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "peer URL %s: the part behind the last colon must be a port (1-65535) and the end",
+            url);
+    }
+    if (*host == '[' && colon[-1] == ']') {
+        host++;
+        host_end--;
+    } else if (memchr(host, ':', (size_t)(colon - host)) != NULL) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "peer URL %s: an IPv6 address must stand in brackets", url);
+    }
+    if (host == host_end || memchr(host, '/', (size_t)(host_end - host)) != NULL) {
+        return err_set(
+            reterr, DECREE_EINVALID_CONFIG, "peer URL %s: must be http://HOST:PORT", url);
+    }
+    *ret_host = xstrndup(host, (size_t)(host_end - host));
+    *ret_port = (uint16_t)port;
+    return 0;
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const struct store_member *x = a;
+    const struct store_member *y = b;
+
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+static const char *arena_str(struct arena *a, struct bytes b)
+{
+    return (const char *)arena_copy(a, b).data;
+}
+
+/* Keeps the URLs of a member sorted: its id is made of them in this order. */
+static void add_peer_url(struct members *m, struct store_member *member, struct bytes url)
+{
+    const char **urls = arena_calloc(&m->arena, member->n_peer_urls + 1, sizeof(*urls));
+    const char *added = arena_str(&m->arena, url);
+    size_t at = 0;
+
+    while (at < member->n_peer_urls && strcmp(member->peer_urls[at], added) < 0) {
+        urls[at] = member->peer_urls[at];
+        at++;
+    }
+    urls[at] = added;
+    for (size_t i = at; i < member->n_peer_urls; i++) {
+        urls[i + 1] = member->peer_urls[i];
+    }
+    member->peer_urls = urls;
+    member->n_peer_urls++;
+}
+
+static int add_pair(struct members *m, struct bytes pair, struct err *reterr)
+{
+    const uint8_t *eq = memchr(pair.data, '=', pair.len);
+    _cleanup_free_ char *name = NULL;
+    _cleanup_free_ char *url = NULL;
+    _cleanup_free_ char *host = NULL;
+    struct store_member *member;
+    uint16_t port;
+    int err;
+
+    if (eq == NULL || eq == pair.data) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG, "\"%.*s\" must be NAME=URL", (int)pair.len,
+            (const char *)pair.data);
+    }
+    name = xstrndup((const char *)pair.data, (size_t)(eq - pair.data));
+    url = xstrndup((const char *)eq + 1, pair.len - (size_t)(eq - pair.data) - 1);
+    err = peer_url_parse(url, &host, &port, reterr);
+    if (err < 0) {
+        return err;
+    }
+    member = members_find_name(m, name);
+    if (member == NULL) {
+        if (m->n == RAFT_MEMBERS_MAX) {
+            return err_set(
+                reterr, DECREE_EINVALID_CONFIG, "more than %d members", RAFT_MEMBERS_MAX);
+        }
+        member = &m->list[m->n++];
+        member->name = arena_str(&m->arena, bytes_str(name));
+    }
+    if (member->n_peer_urls == ENTRY_URLS_MAX) {
+        return err_set(
+            reterr, DECREE_EINVALID_CONFIG, "%s has more than %d URLs", name, ENTRY_URLS_MAX);
+    }
+    add_peer_url(m, member, bytes_str(url));
+    return 0;
+}
+
+int members_parse(
+    const char *initial_cluster, const char *token, struct members *ret, struct err *reterr)
+{
+    const char *p = initial_cluster;
+    int err;
+
+    *ret = (struct members){0};
+    ret->list = arena_calloc(&ret->arena, RAFT_MEMBERS_MAX, sizeof(*ret->list));
+    ret->token = arena_str(&ret->arena, bytes_str(token));
+    for (;;) {
+        size_t len = strcspn(p, ",");
+
+        err = add_pair(ret, bytes_make(p, len), reterr);
+        if (err < 0) {
+            members_deinit(ret);
+            return err_prefix(reterr, "initial cluster");
+        }
+        if (p[len] == 0) {
+            break;
+        }
+        p += len + 1;
+    }
+    for (size_t i = 0; i < ret->n; i++) {
+        ret->list[i].id = members_id(ret->list[i].peer_urls, ret->list[i].n_peer_urls, token);
+    }
+    qsort(ret->list, ret->n, sizeof(*ret->list), by_id);
+    for (size_t i = 1; i < ret->n; i++) {
+        if (ret->list[i - 1].id == ret->list[i].id) {
+            err = err_set(reterr, DECREE_EINVALID_CONFIG,
+                "initial cluster: %s and %s have the same peer URLs", ret->list[i - 1].name,
+                ret->list[i].name);
+            members_deinit(ret);
+            return err;
+        }
+    }
+    return 0;
+}
+
+/* ---- codec ---- */
+
+static void encode_urls(struct strbuf *out, const char *const *urls, size_t n)
+{
+    enc_varint(out, n);
+    for (size_t i = 0; i < n; i++) {
+        enc_bytes(out, bytes_str(urls[i]));
+    }
+}
+
+void members_encode(const struct members *m, struct strbuf *out)
+{
+    enc_bytes(out, bytes_str(m->token));
+    enc_varint(out, m->n);
+    for (size_t i = 0; i < m->n; i++) {
+        const struct store_member *member = &m->list[i];
+
+        enc_u64(out, member->id);
+        enc_u8(out, member->learner);
+        enc_bytes(out, bytes_str(member->name));
+        encode_urls(out, member->peer_urls, member->n_peer_urls);
+        encode_urls(out, member->client_urls, member->n_client_urls);
+    }
+}
+
+/* A text that will be a C string: no NUL in it. */
+static const char *decode_str(struct dec *d, struct arena *a)
+{
+    struct bytes b = dec_bytes(d);
+
+    if (b.len > ENTRY_URL_BYTES_MAX || (b.len != 0 && memchr(b.data, 0, b.len) != NULL)) {
+        d->bad = true;
+        b.len = 0;
+    }
+    return arena_str(a, b);
+}
+
+static const char *const *decode_urls(struct dec *d, struct arena *a, size_t *ret_n)
+{
+    uint64_t n = dec_varint(d);
+    const char **urls;
+
+    if (n > ENTRY_URLS_MAX) {
+        d->bad = true;
+        n = 0;
+    }
+    urls = arena_calloc(a, (size_t)n + 1, sizeof(*urls));
+    for (size_t i = 0; i < n; i++) {
+        urls[i] = decode_str(d, a);
+    }
+    *ret_n = (size_t)n;
+    return urls;
+}
+
+int members_decode(struct bytes b, struct members *ret)
+{
+    struct dec d = dec_make(b);
+    uint64_t n;
+
+    *ret = (struct members){0};
+    ret->token = decode_str(&d, &ret->arena);
+    n = dec_varint(&d);
+    if (n > RAFT_MEMBERS_MAX) {
+        members_deinit(ret);
+        return DECREE_EBAD_REQUEST;
+    }
+    ret->list = arena_calloc(&ret->arena, (size_t)n + 1, sizeof(*ret->list));
+    for (size_t i = 0; i < n; i++) {
+        struct store_member *member = &ret->list[i];
+
+        member->id = dec_u64(&d);
+        member->learner = dec_u8(&d) != 0;
+        member->name = decode_str(&d, &ret->arena);
+        member->peer_urls = decode_urls(&d, &ret->arena, &member->n_peer_urls);
+        member->client_urls = decode_urls(&d, &ret->arena, &member->n_client_urls);
+        if (member->id == 0 || (i > 0 && member->id <= ret->list[i - 1].id)) {
+            d.bad = true;
+        }
+    }
+    ret->n = (size_t)n;
+    if (!dec_done(&d)) {
+        members_deinit(ret);
+        return DECREE_EBAD_REQUEST;
+    }
+    return 0;
+}
+
+/* ---- publication ---- */
+
+static bool same_urls(const struct store_member *member, const struct bytes *urls, size_t n)
+{
+    if (member->n_client_urls != n) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!bytes_eq(bytes_str(member->client_urls[i]), urls[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The table is copied over without what was replaced, so that restarts do not make it grow. */
+static void repack(struct members *m)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+    struct members packed;
+    int err;
+
+    members_encode(m, &s);
+    err = members_decode(strbuf_bytes(&s), &packed);
+    decree_assert(err == 0);
+    members_deinit(m);
+    *m = packed;
+}
+
+static bool has_nul(struct bytes b)
+{
+    return b.len != 0 && memchr(b.data, 0, b.len) != NULL;
+}
+
+bool members_publish(
+    struct members *m, uint64_t id, struct bytes name, const struct bytes *urls, size_t n_urls)
+{
+    struct store_member *member = members_find(m, id);
+    const char **copy;
+
+    if (member == NULL ||
+        (bytes_eq(bytes_str(member->name), name) && same_urls(member, urls, n_urls))) {
+        return false;
+    }
+    for (size_t i = 0; i < n_urls; i++) {
+        if (has_nul(urls[i])) {
+            return false;
+        }
+    }
+    if (has_nul(name)) {
+        return false;
+    }
+    copy = arena_calloc(&m->arena, n_urls + 1, sizeof(*copy));
+    for (size_t i = 0; i < n_urls; i++) {
+        copy[i] = arena_str(&m->arena, urls[i]);
+    }
+    member->name = arena_str(&m->arena, name);
+    member->client_urls = copy;
+    member->n_client_urls = n_urls;
+    repack(m);
+    return true;
+}

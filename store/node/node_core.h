@@ -1,0 +1,120 @@
+/* The store without a loop: raft, log and keyspace put together, told everything from outside.
+ *
+ *     calls (store.h), frames, ticks, disk completions --> core_turn --> log writes, frames,
+ * replies
+ *
+ * Time and chance come through `struct core_env`, messages leave through it; so the libuv shell
+ * (node.c) and the simulator run the same core. One thread.
+ *
+ * A turn: the shell lets everything come in (calls, frames, core_disk, core_tick), then runs
+ * core_turn once. It proposes all that came as one batch, starts the log's write and the sends
+ * together, applies what is committed, and answers. */
+#ifndef DECREE_STORE_NODE_NODE_CORE_H
+#define DECREE_STORE_NODE_NODE_CORE_H
+
+#include "buf.h"
+#include "err.h"
+#include "members.h"
+#include "store.h"
+
+struct wal_disk;
+
+/* What the core asks of the world. `data` is core_env's own. */
+struct core_env {
+    void *data;
+    /* Milliseconds that never go back and go on while the machine is suspended. */
+    uint64_t (*now_ms)(void *data);
+    uint64_t (*random)(void *data);
+    /* core_turn has work to do: run it in this turn of the loop, after what comes in. */
+    void (*wake)(void *data);
+
+    /* A frame to a member, in parts (own references are taken). May be dropped at any time; a link
+     * that drops says so with core_unreachable. flush: no more in this turn. */
+    void (*send)(void *data, uint64_t to, struct buf *const *parts, size_t n_parts);
+    void (*flush)(void *data);
+    /* Has the link to `peer` been up without a break since then? */
+    bool (*connected_since)(void *data, uint64_t peer, uint64_t since_ms);
+
+    /* A stream to a member, one at a time each. open: core_stream_ready or core_stream_down comes
+     * later. send: false when no more should follow before the next core_stream_ready. close: no
+     * calls for it after this. */
+    void (*stream_open)(void *data, uint64_t to);
+    bool (*stream_send)(void *data, uint64_t to, struct buf *frame_consume);
+    void (*stream_close)(void *data, uint64_t to);
+    /* The incoming stream of a member: the one answer, and reading on after CORE_STREAM_PAUSE. */
+    void (*stream_answer)(void *data, uint64_t from, struct buf *frame_consume);
+    void (*stream_resume)(void *data, uint64_t from);
+
+    /* Fills in ret's peers. */
+    void (*peer_metrics)(void *data, struct store_metrics *ret);
+    /* The members' table has changed (ids or peer URLs). */
+    void (*members_changed)(void *data);
+    /* Much memory was freed: a good moment to give it back to the system, later. */
+    void (*memory_freed)(void *data);
+};
+
+struct core_options {
+    const char *name;
+    const char *data_dir;
+    const struct members
+        *founders;                /* of a new cluster, this member by its name; NULL: none given */
+    const char *token;            /* as given, NULL when not: checked against the disk's */
+    bool existing;                /* do not found a cluster */
+    const char *const *peer_urls; /* this member's as given; must be the founders' when founding */
+    size_t n_peer_urls;
+    const char *const *client_urls;
+    size_t n_client_urls;
+    unsigned heartbeat_ms, election_ticks;
+    uint64_t snapshot_count, snapshot_keep;
+    uint64_t quota_bytes;
+    /* the log's */
+    size_t segment_bytes;
+    struct wal_disk *disk;
+    void (*disk_wake)(void *data);
+    void *disk_wake_data;
+};
+
+/* Opens the data directory, recovers, founds or checks the cluster. Options are borrowed during the
+ * call, env until core_close. reterr says what is wrong and where. */
+int core_open(const struct core_options *options, const struct core_env *env, struct store **ret,
+    struct err *reterr);
+/* Answers every call with DECREE_ESTOPPED; calls that come later are answered so as well. */
+void core_stop(struct store *s);
+/* After core_stop. Waits for the write on its way to the disk. */
+struct store *core_close(struct store *s);
+
+/* Work for a turn has come in. */
+bool core_is_dirty(const struct store *s);
+/* True when more could be done at once: run it again without waiting for input. */
+bool core_turn(struct store *s);
+/* One heartbeat interval has passed. */
+void core_tick(struct store *s);
+/* The log's thread has finished something. */
+void core_disk(struct store *s);
+
+/* A frame from a member whose identity the link has proved. The body is untrusted. */
+void core_frame(struct store *s, uint64_t from, struct bytes body);
+/* Frames to peer were dropped, or its link broke. */
+void core_unreachable(struct store *s, uint64_t peer);
+
+/* Streams this member sends. */
+void core_stream_ready(struct store *s, uint64_t to); /* open, or drained */
+void core_stream_reply(struct store *s, uint64_t to, struct bytes body);
+void core_stream_down(struct store *s, uint64_t to, const char *why);
+
+/* Streams this member receives. */
+enum { CORE_STREAM_GO = 0, CORE_STREAM_PAUSE = 1, CORE_STREAM_CUT = -1 };
+int core_stream_frame(struct store *s, uint64_t from, struct bytes body);
+void core_stream_cut(struct store *s, uint64_t from);
+
+uint64_t core_id(const struct store *s);
+uint64_t core_cluster_id(const struct store *s);
+/* Valid until the next core_turn. */
+const struct members *core_members(const struct store *s);
+/* For tests and, later, the comparison between members. */
+uint64_t core_hash(const struct store *s);
+uint64_t core_applied(const struct store *s);
+/* Index of the newest durable snapshot, 0 when there is none. */
+uint64_t core_snapshot_index(const struct store *s);
+
+#endif
