@@ -782,7 +782,7 @@ static enum flow walk(struct render *r, const struct value *dot, const struct no
     default:
         break;
     }
-    decree_assert(!"a node that is no action stands in a list");
+    decree_assert(false && "a node that is no action stands in a list");
     return FLOW_FAILED;
 }
 

@@ -2,7 +2,6 @@
  * for people who write templates; the agent uses the library itself. */
 #include <errno.h>
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -22,10 +21,11 @@ struct pair {
     struct bytes key, value;
 };
 
-/* Sorted by key. What the pairs point at lives as long as the program. */
+/* Sorted by key. The pairs point into root or into the command line. */
 struct keys {
     struct pair *pairs; /* owned */
     size_t n, cap;
+    json_t *root; /* owned; NULL without a file */
 };
 
 static int compare_pairs(const void *a, const void *b)
@@ -123,19 +123,19 @@ static void env_local_zone(
 static int keys_from_json(struct keys *k, const char *path)
 {
     json_error_t error;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     const char *key;
     json_t *value;
 
-    if (root == NULL) {
+    k->root = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    if (k->root == NULL) {
         fprintf(stderr, "decree-template: %s:%d: %s\n", path, error.line, error.text);
         return -EINVAL;
     }
-    if (!json_is_object(root)) {
+    if (!json_is_object(k->root)) {
         fprintf(stderr, "decree-template: %s: not an object\n", path);
         return -EINVAL;
     }
-    json_object_foreach(root, key, value)
+    json_object_foreach(k->root, key, value)
     {
         if (!json_is_string(value)) {
             fprintf(stderr, "decree-template: %s: the value of %s is no string\n", path, key);
@@ -144,7 +144,7 @@ static int keys_from_json(struct keys *k, const char *path)
         keys_add(
             k, bytes_str(key), bytes_make(json_string_value(value), json_string_length(value)));
     }
-    return 0; /* root stays: the keys point into it */
+    return 0;
 }
 
 static int keys_from_args(struct keys *k, int n, char **args)
@@ -215,16 +215,17 @@ int main(int argc, char **argv)
         fputs(usage, argc > at && strcmp(argv[at], "--help") == 0 ? stdout : stderr);
         return argc > at && strcmp(argv[at], "--help") == 0 ? 0 : 2;
     }
-    if (keys_from_args(&k, argc - at - 1, argv + at + 1) < 0) {
-        return 1;
-    }
-    if (k.n > 1) {
-        qsort(k.pairs, k.n, sizeof(*k.pairs), compare_pairs);
-    }
-    rc = run(argv[at], &k, lint, &err);
-    if (rc < 0) {
-        fprintf(stderr, "%s\n", err.text);
+    rc = keys_from_args(&k, argc - at - 1, argv + at + 1);
+    if (rc == 0) {
+        if (k.n > 1) {
+            qsort(k.pairs, k.n, sizeof(*k.pairs), compare_pairs);
+        }
+        rc = run(argv[at], &k, lint, &err);
+        if (rc < 0) {
+            fprintf(stderr, "%s\n", err.text);
+        }
     }
     free(k.pairs);
+    json_decref(k.root);
     return rc < 0 || fflush(stdout) != 0 ? 1 : 0;
 }
