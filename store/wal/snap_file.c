@@ -99,6 +99,11 @@ int snap_files_tidy(struct wal_disk *d, struct err *reterr)
         free(parts.list[i]);
     }
     free(parts.list);
+    /* A process killed between rename and sync leaves a name that we see and a power cut would take
+     * back: before the log is built upon it, it has to be durable. */
+    if (rc == 0) {
+        rc = d->ops->sync_dir(d, WAL_FOLDER_SNAP);
+    }
     if (rc < 0) {
         (void)err_set(reterr, rc, "cannot tidy up the folder snap: %s", err_text(rc));
     }

@@ -47,7 +47,7 @@ uint32_t snap_frame_crc(uint32_t before, uint32_t length, struct bytes b);
  * told in rec->passed_over. Newest first until one is whole: older ones are not read. */
 int snap_files_load(
     struct wal_disk *d, struct list *files, struct wal_recovery *rec, struct err *reterr);
-/* Removes what unfinished writers left. */
+/* Removes what unfinished writers left and makes the names of the others durable. */
 int snap_files_tidy(struct wal_disk *d, struct err *reterr);
 struct snap_file *snap_files_find(struct list *files, struct wal_snapshot_id id);
 /* Adds or replaces; returns the bytes that a replaced one had. */

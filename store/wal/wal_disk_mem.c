@@ -12,6 +12,7 @@ struct node {
     struct strbuf now, durable;
     struct strbuf dirty; /* one byte a sector of now: 1 = differs from durable, maybe */
     unsigned open;
+    struct node *copy; /* while the disk is being copied */
 };
 
 struct name {
@@ -41,7 +42,9 @@ struct wal_mem {
     struct list changes;
     uint64_t rng, clock, ops, die_at, fail_at, capacity;
     int fail_rc;
-    bool dead, attached;
+    unsigned die_keep;     /* percent */
+    struct wal_mem *after; /* owned: dead, and this is what survived */
+    bool attached;
     char *bad_name; /* owned */
     uint64_t bad_offset;
 };
@@ -138,24 +141,20 @@ static void change_name(
 
 /* ---- power and faults ---- */
 
-enum { GO_ON, DO_NOTHING };
-
-/* Counts an operation that changes something. GO_ON: do it; DO_NOTHING: say 0 without doing it;
- * negative: fail with that. The one under way when the power fails is still done: none of it is
- * durable, so that any part of it may turn out lost. */
-static int count_op(struct wal_mem *m)
+/* Counts an operation that changes something, before it is done: 0, or what it fails with. */
+static int begin_op(struct wal_mem *m)
 {
     m->ops++;
-    if (m->dead) {
-        return DO_NOTHING;
-    }
-    if (m->fail_at != 0 && --m->fail_at == 0) {
-        return m->fail_rc;
-    }
+    return m->fail_at != 0 && --m->fail_at == 0 ? m->fail_rc : 0;
+}
+
+/* After it was done, but for a sync, which has then not taken effect: the moment in which the power
+ * fails. */
+static void end_op(struct wal_mem *m)
+{
     if (m->die_at != 0 && --m->die_at == 0) {
-        m->dead = true;
+        m->after = wal_mem_power_cut(m, m->die_keep);
     }
-    return GO_ON;
 }
 
 static void free_node(struct node *n)
@@ -200,66 +199,85 @@ static bool keeps(struct wal_mem *m, unsigned percent)
     return next_random(m) % 100 < percent;
 }
 
-static void cut_node(struct wal_mem *m, struct node *n, unsigned keep)
+/* What survives of a file. */
+static void cut_node(struct wal_mem *m, const struct node *n, unsigned keep, struct strbuf *after)
 {
-    struct strbuf after = {0};
-
-    strbuf_append_bytes(&after, strbuf_bytes(&n->durable));
+    strbuf_append_bytes(after, strbuf_bytes(&n->durable));
     if (keeps(m, keep)) {
-        grow(&after, n->now.len); /* the length grew, the data did not arrive */
+        grow(after, n->now.len); /* the length grew, the data did not arrive */
     }
     for (size_t i = 0; i < n->dirty.len; i++) {
         size_t at = i * SECTOR, end = MIN(at + SECTOR, n->now.len);
 
         if (n->dirty.data[i] != 0 && keeps(m, keep)) {
-            grow(&after, end);
-            memcpy(after.data + at, n->now.data + at, end - at);
+            grow(after, end);
+            memcpy(after->data + at, n->now.data + at, end - at);
         }
     }
-    strbuf_deinit(&n->now);
-    n->now = after;
-    make_durable(n);
 }
 
-static bool is_named(const struct wal_mem *m, const struct node *node)
+static void free_names(struct list *names)
 {
-    list_for_each (l, &m->names) {
-        if (list_entry(l, struct name, link)->node == node) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void wal_mem_power_cut(struct wal_mem *m, unsigned keep_percent)
-{
-    list_for_each_safe (l, &m->changes) {
-        struct change *c = list_entry(l, struct change, link);
-
-        if (keeps(m, keep_percent)) {
-            apply(&m->durable_names, c);
-        }
-        free_change(c);
-    }
-    list_for_each_safe (l, &m->names) {
+    list_for_each_safe (l, names) {
         drop_name(list_entry(l, struct name, link));
+    }
+}
+
+/* All of it, with what is durable and what is not. */
+static void copy_disk(const struct wal_mem *m, struct wal_mem *to)
+{
+    list_for_each (l, &m->nodes) {
+        struct node *n = list_entry(l, struct node, link);
+
+        n->copy = node_new(to);
+        strbuf_append_bytes(&n->copy->now, strbuf_bytes(&n->now));
+        strbuf_append_bytes(&n->copy->durable, strbuf_bytes(&n->durable));
+        strbuf_append_bytes(&n->copy->dirty, strbuf_bytes(&n->dirty));
     }
     list_for_each (l, &m->durable_names) {
         const struct name *n = list_entry(l, struct name, link);
 
-        set_name(&m->names, n->folder, n->text, n->node);
+        set_name(&to->names, n->folder, n->text, n->node->copy);
+        set_name(&to->durable_names, n->folder, n->text, n->node->copy);
     }
-    list_for_each_safe (l, &m->nodes) {
-        struct node *n = list_entry(l, struct node, link);
+    list_for_each (l, &m->changes) {
+        const struct change *c = list_entry(l, struct change, link);
 
-        if (is_named(m, n)) {
-            cut_node(m, n, keep_percent);
-        } else {
-            free_node(n);
+        change_name(to, c->folder, c->from, c->to, c->node->copy);
+    }
+}
+
+struct wal_mem *wal_mem_power_cut(struct wal_mem *m, unsigned keep_percent)
+{
+    struct wal_mem *after = wal_mem_new(next_random(m));
+    struct list names;
+
+    after->capacity = m->capacity;
+    after->clock = m->clock;
+    if (keep_percent == WAL_MEM_KILL) {
+        copy_disk(m, after);
+        return after;
+    }
+    list_init(&names);
+    list_for_each (l, &m->durable_names) {
+        const struct name *n = list_entry(l, struct name, link);
+
+        set_name(&names, n->folder, n->text, n->node);
+    }
+    list_for_each (l, &m->changes) {
+        if (keeps(m, keep_percent)) {
+            apply(&names, list_entry(l, struct change, link));
         }
     }
-    m->dead = false;
-    m->die_at = 0;
+    list_for_each (l, &names) {
+        const struct name *n = list_entry(l, struct name, link);
+        _cleanup_strbuf_ struct strbuf bytes = {0};
+
+        cut_node(m, n->node, keep_percent, &bytes);
+        wal_mem_put(after, n->folder, n->text, strbuf_bytes(&bytes));
+    }
+    free_names(&names);
+    return after;
 }
 
 /* ---- the operations ---- */
@@ -301,15 +319,14 @@ static int mem_open(struct wal_disk *d, enum wal_folder folder, const char *text
     struct node *node;
 
     if (create) {
-        int rc = count_op(m);
+        int rc = begin_op(m);
 
         if (rc < 0 || n != NULL) {
             return rc < 0 ? rc : -EEXIST;
         }
         node = node_new(m);
-        if (rc == GO_ON) {
-            change_name(m, folder, NULL, text, node);
-        }
+        change_name(m, folder, NULL, text, node);
+        end_op(m);
     } else if (n == NULL) {
         return -ENOENT;
     } else {
@@ -327,15 +344,13 @@ static int mem_rename(struct wal_disk *d, enum wal_folder folder, const char *fr
 {
     struct wal_mem *m = mem_of(d);
     struct name *n = find(&m->names, folder, from);
-    int rc = count_op(m);
+    int rc = begin_op(m);
 
-    if (rc != GO_ON) {
-        return rc < 0 ? rc : 0;
-    }
-    if (n == NULL) {
-        return -ENOENT;
+    if (rc < 0 || n == NULL) {
+        return rc < 0 ? rc : -ENOENT;
     }
     change_name(m, folder, from, to, n->node);
+    end_op(m);
     return 0;
 }
 
@@ -343,26 +358,25 @@ static int mem_unlink(struct wal_disk *d, enum wal_folder folder, const char *te
 {
     struct wal_mem *m = mem_of(d);
     struct name *n = find(&m->names, folder, text);
-    int rc = count_op(m);
+    int rc = begin_op(m);
 
-    if (rc != GO_ON) {
-        return rc < 0 ? rc : 0;
-    }
-    if (n == NULL) {
-        return -ENOENT;
+    if (rc < 0 || n == NULL) {
+        return rc < 0 ? rc : -ENOENT;
     }
     change_name(m, folder, text, NULL, n->node);
+    end_op(m);
     return 0;
 }
 
 static int mem_sync_dir(struct wal_disk *d, enum wal_folder folder)
 {
     struct wal_mem *m = mem_of(d);
-    int rc = count_op(m);
+    int rc = begin_op(m);
 
-    if (rc != GO_ON || m->dead) {
-        return rc < 0 ? rc : 0;
+    if (rc < 0) {
+        return rc;
     }
+    end_op(m);
     list_for_each_safe (l, &m->changes) {
         struct change *c = list_entry(l, struct change, link);
 
@@ -442,10 +456,10 @@ static int mem_pwrite(struct wal_file *f, uint64_t offset, struct bytes b)
 {
     struct wal_mem *m = mem_of(f->disk);
     struct node *n = node_of(f);
-    int rc = count_op(m);
+    int rc = begin_op(m);
 
-    if (rc != GO_ON || b.len == 0) {
-        return rc < 0 ? rc : 0;
+    if (rc < 0 || b.len == 0) {
+        return rc;
     }
     rc = extend(m, n, offset + b.len);
     if (rc < 0) {
@@ -455,26 +469,32 @@ static int mem_pwrite(struct wal_file *f, uint64_t offset, struct bytes b)
     for (size_t i = (size_t)offset / SECTOR; i <= ((size_t)offset + b.len - 1) / SECTOR; i++) {
         n->dirty.data[i] = 1;
     }
+    end_op(m);
     return 0;
 }
 
 static int mem_sync(struct wal_file *f)
 {
     struct wal_mem *m = mem_of(f->disk);
-    int rc = count_op(m);
+    int rc = begin_op(m);
 
-    if (rc == GO_ON && !m->dead) {
+    if (rc == 0) {
+        end_op(m);
         make_durable(node_of(f));
     }
-    return rc < 0 ? rc : 0;
+    return rc;
 }
 
 static int mem_allocate(struct wal_file *f, uint64_t size)
 {
     struct wal_mem *m = mem_of(f->disk);
-    int rc = count_op(m);
+    int rc = begin_op(m);
 
-    return rc == GO_ON ? extend(m, node_of(f), size) : MIN(rc, 0);
+    if (rc == 0) {
+        rc = extend(m, node_of(f), size);
+        end_op(m);
+    }
+    return rc;
 }
 
 static void mem_drop_cache(struct wal_file *f _unused_) {}
@@ -542,6 +562,7 @@ struct wal_mem *wal_mem_free(struct wal_mem *m)
     list_for_each_safe (l, &m->nodes) {
         free_node(list_entry(l, struct node, link));
     }
+    (void)wal_mem_free(m->after);
     free(m->bad_name);
     free(m);
     return NULL;
@@ -569,14 +590,24 @@ uint64_t wal_mem_ops(const struct wal_mem *m)
     return m->ops;
 }
 
-void wal_mem_die_at(struct wal_mem *m, uint64_t nth)
+void wal_mem_die_at(struct wal_mem *m, uint64_t nth, unsigned keep_percent)
 {
     m->die_at = nth;
+    m->die_keep = keep_percent;
 }
 
 bool wal_mem_is_dead(const struct wal_mem *m)
 {
-    return m->dead;
+    return m->after != NULL;
+}
+
+struct wal_mem *wal_mem_reborn(struct wal_mem *m_consume)
+{
+    struct wal_mem *after = TAKE_PTR(m_consume->after);
+
+    decree_assert(after != NULL);
+    (void)wal_mem_free(m_consume);
+    return after;
 }
 
 void wal_mem_fail_at(struct wal_mem *m, uint64_t nth, int rc)

@@ -18,13 +18,18 @@ struct wal_disk *wal_mem_disk(struct wal_mem *m);
 
 /* Operations that change something, so far. */
 uint64_t wal_mem_ops(const struct wal_mem *m);
-/* The operation of that number (from now: 1 = the next) is under way when the power fails; it and
- * all later ones report success and change nothing that survives for sure. 0 = never. */
-void wal_mem_die_at(struct wal_mem *m, uint64_t nth);
+/* What the disk holds when the power comes back, had it failed now: everything synced, and of the
+ * rest each sector and each change of a name with that chance. A disk of its own. */
+struct wal_mem *wal_mem_power_cut(struct wal_mem *m, unsigned keep_percent);
+/* Instead of a percentage: the process is killed, not the machine. All that was written can be
+ * read, and is as much or little durable as before. */
+#define WAL_MEM_KILL 1000
+/* The power fails while the nth operation from now (1 = the next) is under way. The program under
+ * test does not notice and runs on; nothing of that survives. 0 = never. */
+void wal_mem_die_at(struct wal_mem *m, uint64_t nth, unsigned keep_percent);
 bool wal_mem_is_dead(const struct wal_mem *m);
-/* The power fails if it has not, and comes back: what was not synced is kept or lost by sector and
- * by name. keep_percent: chance of each piece to survive. All files must be closed. */
-void wal_mem_power_cut(struct wal_mem *m, unsigned keep_percent);
+/* The disk after that; m is freed, its files must be closed. */
+struct wal_mem *wal_mem_reborn(struct wal_mem *m_consume);
 /* The nth operation from now fails with rc and does nothing. 0 = none. */
 void wal_mem_fail_at(struct wal_mem *m, uint64_t nth, int rc);
 /* Files may hold that many bytes together; beyond is -ENOSPC. UINT64_MAX = no limit. */

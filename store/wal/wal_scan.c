@@ -23,7 +23,7 @@ void wal_scan_deinit(struct wal_scan *s)
 
 static void make_room(struct wal_scan *s, uint64_t offset, size_t n)
 {
-    size_t keep = 0;
+    size_t keep = 0, want;
 
     if (offset < s->window_at + s->window_len) {
         size_t skip = (size_t)(offset - s->window_at);
@@ -33,8 +33,9 @@ static void make_room(struct wal_scan *s, uint64_t offset, size_t n)
     }
     s->window_at = offset;
     s->window_len = keep;
-    if (s->window_cap < MAX(n, (size_t)WINDOW_BYTES)) {
-        s->window_cap = MAX(n, (size_t)WINDOW_BYTES);
+    want = MAX(n, MIN((size_t)WINDOW_BYTES, (size_t)s->segment->bytes));
+    if (s->window_cap < want) {
+        s->window_cap = want;
         s->window = xrealloc(s->window, s->window_cap);
     }
 }
