@@ -73,7 +73,7 @@ TEST(template_golden, failures_name_file_line_and_column)
         "template: nginx.tmpl:1:4: executing \"nginx.tmpl\" at <getv \"/app/name\">: error "
         "calling getv: key does not exist: /app/name\n");
     expect_run("template_golden/keys.tmpl template_golden/keys.tmpl", 1,
-        "decree-template: template_golden/keys.tmpl:1: '[' or '{' expected near '{'\n");
+        "decree-template: template_golden/keys.tmpl:1: string or '}' expected near '{'\n");
     expect_run("template_golden/keys.tmpl /a=1 b", 1, "decree-template: \"b\" is not KEY=VALUE\n");
 }
 
