@@ -1,0 +1,75 @@
+/* What the files of this folder share. */
+#ifndef DECREE_STORE_API_IMPL_H
+#define DECREE_STORE_API_IMPL_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "api.h"
+#include "api_limits.h"
+#include "conn.h"
+#include "exchange.h"
+#include "log.h"
+
+enum { GRPC_CODES = 17 };
+
+enum {
+    GRPC_OK = 0,
+    GRPC_CANCELED = 1,
+    GRPC_UNKNOWN = 2,
+    GRPC_INVALID_ARGUMENT = 3,
+    GRPC_DEADLINE_EXCEEDED = 4,
+    GRPC_NOT_FOUND = 5,
+    GRPC_RESOURCE_EXHAUSTED = 8,
+    GRPC_UNIMPLEMENTED = 12,
+    GRPC_INTERNAL = 13,
+    GRPC_UNAVAILABLE = 14,
+};
+
+/* For /metrics. */
+struct api_counters {
+    struct {
+        uint64_t started, handled[GRPC_CODES], received, sent; /* calls, messages */
+    } methods[METHOD_COUNT];
+    uint64_t received_bytes, sent_bytes; /* of gRPC messages' connections */
+    uint64_t refused_connections, refused_requests, glitches;
+};
+
+enum api_state { API_RUNNING, API_DRAINING, API_CLOSING };
+
+struct listener;
+
+struct api {
+    uv_loop_t *loop;
+    struct store *store;
+    struct api_options options;
+    enum api_state state;
+    struct list listeners; /* owned */
+    struct list conns;     /* owned */
+    size_t n_conns;
+    struct list dirty;  /* connections with something to write */
+    uv_prepare_t flush; /* writes for all of them, right before the loop would sleep */
+    uv_idle_t no_sleep; /* runs while something was queued after that: the loop must not sleep */
+    struct deadlines deadlines;
+    struct deadline leader_check; /* looks after leader_streams */
+    struct list leader_streams;   /* struct rpc.stream_link */
+    struct deadline grace;        /* while draining */
+    struct list pool;             /* exchanges for reuse */
+    size_t n_pool, n_exchanges, n_watchers;
+    size_t in_bytes, out_bytes; /* bodies waiting, answers waiting: of all connections */
+    nghttp2_session_callbacks *h2_callbacks;
+    nghttp2_option *h2_option;
+    struct api_counters counters;
+    uint8_t *read_buffer; /* READ_BUFFER_BYTES, owned; used during one read callback */
+    unsigned handles;     /* of ours that libuv has still to close */
+    void (*stop_cb)(void *data);
+    void *stop_data;
+};
+
+/* A connection has been freed. */
+void api_conn_gone(struct api *api);
+/* One of api->handles is closed. */
+void api_handle_closed(struct api *api);
+/* Something was queued: the loop must not sleep before it is flushed. */
+void api_wake(struct api *api);
+
+#endif

@@ -1,0 +1,64 @@
+/* Every limit of the doors in one place: what a client can make us hold, hold up or do at once.
+ * Sources: contracts/reliability.md T8-T15; the HTTP/2 figures are nghttp2's defaults unless a
+ * reason is given. Tests: tests/unit/test_api_limits.c, tests/integration/api_hostile.py. */
+#ifndef DECREE_STORE_API_LIMITS_H
+#define DECREE_STORE_API_LIMITS_H
+
+#include "request.h"
+
+enum {
+    /* ---- connections ---- */
+    CONNECTIONS_MAX = 10000, /* 10,000 watchers with a connection each; beyond: closed at accept */
+    LISTEN_BACKLOG = 1024,
+    READ_BUFFER_BYTES = 64 * 1024, /* one for all connections: what a turn reads from a socket */
+    HEADER_TIMEOUT_MS = 10 * 1000, /* from accept, or from a request's first byte, to its headers */
+    BODY_TIMEOUT_MS = 30 * 1000,   /* from the headers of a unary request to its last byte */
+    IDLE_TIMEOUT_MS = 75 * 1000,   /* HTTP/1.1 between two requests, as common proxies wait */
+    H2_IDLE_TIMEOUT_MS = 30 * 60 * 1000, /* etcd clients keep one connection for hours */
+    WRITE_STALL_MS = 60 * 1000,          /* the peer takes no byte of what waits in the socket */
+    STOP_GRACE_MS = 5 * 1000,            /* for calls under way when the daemon stops */
+    TCP_KEEPALIVE_S = 60,                /* finds peers that vanished without a word */
+
+    /* ---- HTTP/2 ---- */
+    /* etcd has no limit and its clients open one stream a watch on one connection (kube-apiserver
+     * hundreds), so nghttp2's advice of 100 would stall them. What rapid resets could gain by a
+     * larger number is bounded by REQUESTS_MAX and the reset rate instead. */
+    H2_STREAMS_MAX = 1000,
+    H2_STREAM_WINDOW = 256 * 1024,
+    H2_CONNECTION_WINDOW = 1024 * 1024,
+    H2_OUTBOUND_ACKS_MAX = 1000,
+    H2_SETTINGS_MAX = 32,
+    H2_CONTINUATIONS_MAX = 8,
+    H2_GLITCHES_BURST = 1000, /* resets, empty DATA, SETTINGS, broken frames: a bucket of this */
+    H2_GLITCHES_PER_S = 33,   /* size that refills at this rate; empty: GOAWAY */
+    HEADER_BYTES_MAX = 16 * 1024,
+    HEADERS_MAX = 100,
+
+    /* ---- requests ---- */
+    REQUESTS_MAX = 20000,     /* under way in the whole process, streams included */
+    REQUESTS_POOLED_MAX = 64, /* kept for reuse: about 6 KiB each, and idle memory matters */
+    /* What the gRPC layer of etcd takes: the largest entry and room for what wraps it. */
+    MESSAGE_BYTES_MAX = REQUEST_BYTES_MAX + 512 * 1024,
+    JSON_BODY_BYTES_MAX = MESSAGE_BYTES_MAX / 3 * 4, /* base64 */
+    BODY_BYTES_TOTAL_MAX = 64 * 1024 * 1024,         /* unread request bodies of all connections */
+    PROTO_DEPTH_MAX = 16,     /* messages within messages; protobuf-c recurses without a limit */
+    PROTO_FIELDS_MAX = 16384, /* far above 3 x 128 ops with all their fields */
+    JSON_DEPTH_MAX = 64,
+    DECODE_BYTES_EXTRA = 4 * 1024 * 1024, /* arena ceiling beyond the message's own size */
+
+    /* ---- replies ---- */
+    WRITE_CHUNK_BYTES = 256 * 1024,     /* pulled from HTTP/2 before the socket is asked */
+    OUTPUT_BYTES_MAX = 4 * 1024 * 1024, /* waiting on one connection: it is not read meanwhile */
+    OUTPUT_BYTES_TOTAL_MAX = 512 * 1024 * 1024, /* waiting on all; beyond it replies are refused */
+
+    /* ---- watches ---- */
+    WATCH_OUTPUT_HIGH = 256 * 1024, /* a stream with more than this waiting takes no events… */
+    WATCH_OUTPUT_LOW = 64 * 1024,   /* …until it has drained to this */
+    WATCHERS_PER_STREAM_MAX = 20000,
+    WATCHERS_MAX = 200000,                    /* in the whole process: about 400 B each */
+    WATCH_FRAGMENT_BYTES = MESSAGE_BYTES_MAX, /* a response with fragment=true is split here */
+    PROGRESS_INTERVAL_MS = 10 * 60 * 1000,
+    PROGRESS_INTERVAL_MIN_MS = 100,
+};
+
+#endif

@@ -1,0 +1,61 @@
+/* One client connection: finds out which HTTP it speaks, reads what the socket has, and writes once
+ * a loop turn what all its requests have to say. */
+#ifndef DECREE_STORE_API_CONN_H
+#define DECREE_STORE_API_CONN_H
+
+#include "exchange.h"
+
+struct h1;
+struct h2;
+
+/* Only conn.c moves it. */
+enum conn_state {
+    CONN_SNIFFING, /* fewer bytes than tell HTTP/2 from HTTP/1.1 */
+    CONN_H1,
+    CONN_H2,
+    CONN_FLUSHING, /* nothing is read any more; closes when all output has left */
+    CONN_CLOSED,   /* waits for libuv */
+    CONN_STATES
+};
+
+struct conn {
+    struct list link;  /* in api->conns */
+    struct list dirty; /* in api->dirty: something to write */
+    struct api *api;
+    union {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    };
+    enum conn_state state;
+    struct strbuf sniffed;
+    struct h1 *h1;   /* owned; set in CONN_H1 and after it */
+    struct h2 *h2;   /* owned; likewise */
+    struct segq out; /* framed, waiting for the socket */
+    uv_write_t write;
+    size_t writing; /* bytes that libuv is writing, 0 = none */
+    bool reading;
+    struct deadline deadline;
+    uint64_t limit_ms; /* what deadline was set to, 0: dropped */
+    struct list exchanges;
+    size_t out_bytes; /* waiting in the exchanges' own queues */
+    struct identity identity;
+    char peer[64]; /* for the log */
+};
+
+/* Takes a connection from the listener; closes it at once when there are too many. */
+void conn_accept(struct api *api, uv_stream_t *listener);
+/* There is something to write: conn_flush runs before the loop sleeps. */
+void conn_mark_dirty(struct conn *c);
+void conn_flush(struct conn *c);
+/* Closes when what is queued has left; reads nothing more. */
+void conn_finish(struct conn *c);
+/* Closes now. Exchanges are told; c is freed later. */
+void conn_close(struct conn *c);
+/* The daemon stops: no new requests; closes when those under way are through. */
+void conn_drain(struct conn *c);
+/* Sets the deadline that fits what the connection is doing. */
+void conn_update_deadline(struct conn *c);
+
+#endif

@@ -1,0 +1,30 @@
+/* From the store's reply to protobuf bytes: the one encoder of each message. The JSON gateway
+ * transcodes these bytes (json_proto.h). */
+#ifndef DECREE_STORE_API_ENCODE_H
+#define DECREE_STORE_API_ENCODE_H
+
+#include "proto_write.h"
+#include "store.h"
+
+/* Appends (in front) the whole response message of a call of that kind. w must be initialised. */
+void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply *reply);
+/* About how large it will be; never more than a quarter too little. */
+size_t encode_reply_estimate(enum store_kind kind, const struct store_reply *reply);
+
+void encode_header(struct pbw *w, const struct store_header *h);
+
+/* One event as an element of WatchResponse.events: tag, length and message, so that a response is
+ * put together by concatenation. A new reference, the caller's. */
+struct buf *encode_event(const struct watch_event *e, bool prev_kv);
+
+struct watch_response {
+    struct store_header header;
+    int64_t watch_id;
+    bool created, canceled, fragment;
+    int64_t compact_revision;
+    const char *cancel_reason; /* NULL: none */
+};
+/* Everything but the events, which follow it on the wire. */
+void encode_watch_response(struct pbw *w, const struct watch_response *r);
+
+#endif

@@ -1,0 +1,86 @@
+#include "method.h"
+
+#include "health.pb-c.h"
+#include "rpc.pb-c.h"
+
+#define PATHS(svc, rpc) .service = svc, .name = rpc, .grpc_path = "/" svc "/" rpc
+#define TYPES(req, rep)                                                                            \
+    .request = &etcdserverpb__##req##__descriptor, .response = &etcdserverpb__##rep##__descriptor
+
+/* The most frequent first: a lookup compares lengths from the top. */
+const struct method methods[METHOD_COUNT] = {
+    {PATHS("etcdserverpb.KV", "Range"), .json_path = "/kv/range", .kind = METHOD_STORE,
+        .right = API_RIGHT_KEYS, TYPES(range_request, range_response), .decode = decode_range},
+    {PATHS("etcdserverpb.KV", "Put"), .json_path = "/kv/put", .kind = METHOD_STORE,
+        .right = API_RIGHT_KEYS, TYPES(put_request, put_response), .decode = decode_put},
+    {PATHS("etcdserverpb.KV", "Txn"), .json_path = "/kv/txn", .kind = METHOD_STORE,
+        .right = API_RIGHT_KEYS, TYPES(txn_request, txn_response), .decode = decode_txn},
+    {PATHS("etcdserverpb.KV", "DeleteRange"), .json_path = "/kv/deleterange", .kind = METHOD_STORE,
+        .right = API_RIGHT_KEYS, TYPES(delete_range_request, delete_range_response),
+        .decode = decode_delete},
+    {PATHS("etcdserverpb.KV", "Compact"), .json_path = "/kv/compaction", .kind = METHOD_STORE,
+        .right = API_RIGHT_ROOT, TYPES(compaction_request, compaction_response),
+        .decode = decode_compact},
+    {PATHS("etcdserverpb.Watch", "Watch"), .json_path = "/watch", .kind = METHOD_WATCH,
+        .right = API_RIGHT_KEYS, TYPES(watch_request, watch_response)},
+    {PATHS("etcdserverpb.Lease", "LeaseGrant"), .json_path = "/lease/grant", .kind = METHOD_STORE,
+        .right = API_RIGHT_MEMBER, TYPES(lease_grant_request, lease_grant_response),
+        .decode = decode_lease_grant},
+    {PATHS("etcdserverpb.Lease", "LeaseRevoke"), .json_path = "/lease/revoke",
+        .json_alias = "/kv/lease/revoke", .kind = METHOD_STORE, .right = API_RIGHT_LEASE,
+        TYPES(lease_revoke_request, lease_revoke_response), .decode = decode_lease_revoke},
+    {PATHS("etcdserverpb.Lease", "LeaseKeepAlive"), .json_path = "/lease/keepalive",
+        .kind = METHOD_KEEPALIVE, .right = API_RIGHT_MEMBER,
+        TYPES(lease_keep_alive_request, lease_keep_alive_response),
+        .decode = decode_lease_keepalive},
+    {PATHS("etcdserverpb.Lease", "LeaseTimeToLive"), .json_path = "/lease/timetolive",
+        .json_alias = "/kv/lease/timetolive", .kind = METHOD_STORE, .right = API_RIGHT_LEASE,
+        TYPES(lease_time_to_live_request, lease_time_to_live_response), .decode = decode_lease_ttl},
+    {PATHS("etcdserverpb.Lease", "LeaseLeases"), .json_path = "/lease/leases",
+        .json_alias = "/kv/lease/leases", .kind = METHOD_STORE, .right = API_RIGHT_MEMBER,
+        TYPES(lease_leases_request, lease_leases_response), .decode = decode_lease_list},
+    {PATHS("etcdserverpb.Cluster", "MemberList"), .json_path = "/cluster/member/list",
+        .kind = METHOD_STORE, .right = API_RIGHT_MEMBER,
+        TYPES(member_list_request, member_list_response), .decode = decode_member_list},
+    {PATHS("etcdserverpb.Maintenance", "Status"), .json_path = "/maintenance/status",
+        .kind = METHOD_STORE, .right = API_RIGHT_MEMBER, TYPES(status_request, status_response),
+        .decode = decode_status},
+    {PATHS("grpc.health.v1.Health", "Check"), .kind = METHOD_HEALTH, .right = API_RIGHT_NONE,
+        .request = &grpc__health__v1__health_check_request__descriptor,
+        .response = &grpc__health__v1__health_check_response__descriptor},
+};
+
+static bool is(struct bytes b, const char *s)
+{
+    return s != NULL && b.len == strlen(s) && memcmp(b.data, s, b.len) == 0;
+}
+
+const struct method *method_by_grpc_path(struct bytes path)
+{
+    for (size_t i = 0; i < METHOD_COUNT; i++) {
+        if (is(path, methods[i].grpc_path)) {
+            return &methods[i];
+        }
+    }
+    return NULL;
+}
+
+const struct method *method_by_json_path(struct bytes path)
+{
+    for (size_t i = 0; i < METHOD_COUNT; i++) {
+        if (is(path, methods[i].json_path) || is(path, methods[i].json_alias)) {
+            return &methods[i];
+        }
+    }
+    return NULL;
+}
+
+bool method_service_exists(struct bytes service)
+{
+    for (size_t i = 0; i < METHOD_COUNT; i++) {
+        if (is(service, methods[i].service)) {
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,192 @@
+#include "pages.h"
+
+#include <stdio.h>
+
+#include "api_impl.h"
+#include "metrics.h"
+#include "route.h"
+
+static const char text_type[] = "text/plain; charset=utf-8";
+static const char json_type[] = "application/json";
+
+static void page(struct exchange *ex, int status, const char *type, const char *body)
+{
+    exchange_page(ex, status, type, bytes_str(body));
+}
+
+static void no_input(struct exchange *ex)
+{
+    exchange_take(ex, ex->in.len);
+}
+
+static void nothing(struct exchange *ex _unused_) {}
+
+/* ---- fixed answers ---- */
+
+static void not_found(struct exchange *ex)
+{
+    page(ex, 404, text_type,
+        route_json_path(ex->path).len != 0 ? "Not Found\n" : "404 page not found\n");
+}
+
+static void not_allowed(struct exchange *ex)
+{
+    if (method_by_json_path(route_json_path(ex->path)) == NULL) {
+        ex->allow = "GET";
+    }
+    page(ex, 405, text_type, "Method Not Allowed\n");
+}
+
+static void refusal(struct exchange *ex)
+{
+    const struct api_options *o = &ex->api->options;
+    int status = route_browser_check(
+        ex->host, ex->origin, ex->fetch_site, o->host_whitelist, o->n_host_whitelist);
+
+    log_info("request of a browser refused status=%d origin=%.*s host=%.*s peer=%s", status,
+        (int)ex->origin.len, (const char *)ex->origin.data, (int)ex->host.len,
+        (const char *)ex->host.data, ex->conn->peer);
+    page(ex, status, text_type,
+        status == 421 ? "this host name is not whitelisted\n" : "cross-site request refused\n");
+}
+
+static void version(struct exchange *ex)
+{
+    const char *v = ex->api->options.etcd_version, *dot = strchr(v, '.');
+    int minor = dot != NULL ? (int)(strcspn(dot + 1, ".") + (size_t)(dot + 1 - v)) : (int)strlen(v);
+    char body[192];
+
+    (void)snprintf(body, sizeof(body),
+        "{\"etcdserver\":\"%s\",\"etcdcluster\":\"%.*s.0\",\"decree\":\"%s\"}", v, minor, v,
+        DECREE_VERSION);
+    page(ex, 200, json_type, body);
+}
+
+static void metrics(struct exchange *ex)
+{
+    _cleanup_strbuf_ struct strbuf body = {0};
+
+    metrics_write(ex->api, &body);
+    exchange_page(ex, 200, "text/plain; version=0.0.4; charset=utf-8", strbuf_bytes(&body));
+}
+
+/* ---- health: can this member read, through the quorum or by itself ---- */
+
+static bool out_of_space(struct exchange *ex)
+{
+    struct store_metrics m;
+
+    store_metrics(ex->api->store, &m);
+    return m.quota_bytes != 0 && m.db_bytes > m.quota_bytes;
+}
+
+static void answer_health(struct exchange *ex, const char *reason)
+{
+    char body[256];
+
+    (void)snprintf(body, sizeof(body), "{\"health\":\"%s\",\"reason\":\"%s\"}",
+        reason == NULL ? "true" : "false", reason == NULL ? "" : reason);
+    page(ex, reason == NULL ? 200 : 503, json_type, body);
+}
+
+static void on_health(struct store_call *call, int status, const struct store_reply *reply _unused_)
+{
+    struct exchange *ex = call->data;
+    char reason[160];
+
+    ex->rpc.calling = false;
+    (void)snprintf(reason, sizeof(reason), "RANGE ERROR:%s", err_text(status));
+    answer_health(ex, status < 0 ? reason : NULL);
+}
+
+static void on_probe(struct store_call *call, int status, const struct store_reply *reply _unused_)
+{
+    struct exchange *ex = call->data;
+    char text[192];
+
+    ex->rpc.calling = false;
+    if (status == 0) {
+        page(ex, 200, text_type, "ok\n");
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "[-]%s failed: %s\n",
+        call->range.serializable ? "serializable_read" : "linearizable_read", err_text(status));
+    page(ex, 503, text_type, text);
+}
+
+/* etcd reads this key as well: it need not exist. The store's own request timeout bounds it. */
+static void read_store(struct exchange *ex, bool serializable, store_cb cb)
+{
+    struct store_call *call = &ex->rpc.call;
+
+    *call = (struct store_call){.kind = STORE_RANGE, .cb = cb, .data = ex};
+    call->range = (struct range_request){
+        .key = BYTES_LITERAL("health"),
+        .limit = 1,
+        .serializable = serializable,
+    };
+    ex->rpc.calling = true;
+    deadline_drop(&ex->deadline);
+    store_submit(ex->api->store, call);
+}
+
+static void health(struct exchange *ex)
+{
+    bool serializable = bytes_eq(ex->query, BYTES_LITERAL("serializable=true"));
+
+    if (out_of_space(ex)) {
+        answer_health(ex, "ALARM NOSPACE");
+    } else if (!serializable && !store_has_leader(ex->api->store)) {
+        answer_health(ex, "RAFT NO LEADER");
+    } else {
+        read_store(ex, serializable, on_health);
+    }
+}
+
+static void livez(struct exchange *ex)
+{
+    read_store(ex, true, on_probe);
+}
+
+static void readyz(struct exchange *ex)
+{
+    read_store(ex, false, on_probe);
+}
+
+static void reader_gone(struct exchange *ex)
+{
+    if (ex->rpc.calling) {
+        ex->rpc.calling = false;
+        store_cancel(ex->api->store, &ex->rpc.call);
+    }
+}
+
+/* ---- the table ---- */
+
+static const struct service not_found_service = {not_found, no_input, NULL, NULL, nothing};
+static const struct service not_allowed_service = {not_allowed, no_input, NULL, NULL, nothing};
+const struct service refusal_service = {refusal, no_input, NULL, NULL, nothing};
+
+static const struct {
+    const char *path;
+    bool any_verb;
+    struct service service;
+} pages[] = {
+    {"/version", false, {version, no_input, NULL, NULL, nothing}},
+    {"/health", false, {health, no_input, NULL, NULL, reader_gone}},
+    {"/livez", false, {livez, no_input, NULL, NULL, reader_gone}},
+    {"/readyz", false, {readyz, no_input, NULL, NULL, reader_gone}},
+    {"/metrics", true, {metrics, no_input, NULL, NULL, nothing}},
+};
+
+const struct service *page_service(const struct exchange *ex)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+        if (bytes_eq(ex->path, bytes_str(pages[i].path))) {
+            return pages[i].any_verb || ex->verb == VERB_GET ? &pages[i].service
+                                                             : &not_allowed_service;
+        }
+    }
+    return method_by_json_path(route_json_path(ex->path)) != NULL ? &not_allowed_service
+                                                                  : &not_found_service;
+}

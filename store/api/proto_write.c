@@ -1,0 +1,89 @@
+#include "proto_write.h"
+
+enum { PBW_MIN = 128, VARINT_MAX = 10, WIRE_BYTES = 2 };
+
+void pbw_init(struct pbw *w, size_t expect)
+{
+    w->buf = buf_new(MAX(expect, (size_t)PBW_MIN));
+    w->at = w->buf->len;
+}
+
+void pbw_deinit(struct pbw *w)
+{
+    w->buf = buf_unref(w->buf);
+}
+
+struct buf *pbw_take(struct pbw *w, size_t *ret_offset)
+{
+    *ret_offset = w->at;
+    return TAKE_PTR(w->buf);
+}
+
+static uint8_t *reserve(struct pbw *w, size_t n)
+{
+    if (w->at < n) {
+        size_t size = pbw_size(w);
+        struct buf *bigger = buf_new(MAX((size_t)w->buf->len * 2, size + n + PBW_MIN));
+
+        memcpy(bigger->data + bigger->len - size, w->buf->data + w->at, size);
+        buf_unref(w->buf);
+        w->buf = bigger;
+        w->at = bigger->len - size;
+    }
+    w->at -= n;
+    return w->buf->data + w->at;
+}
+
+void pbw_raw(struct pbw *w, struct bytes b)
+{
+    if (b.len != 0) {
+        memcpy(reserve(w, b.len), b.data, b.len);
+    }
+}
+
+void pbw_varint(struct pbw *w, uint64_t v)
+{
+    uint8_t bytes[VARINT_MAX];
+    size_t n = 0;
+
+    while (v >= 0x80) {
+        bytes[n++] = (uint8_t)(v | 0x80);
+        v >>= 7;
+    }
+    bytes[n++] = (uint8_t)v;
+    memcpy(reserve(w, n), bytes, n);
+}
+
+static void tag(struct pbw *w, unsigned field, unsigned wire)
+{
+    pbw_varint(w, (uint64_t)field << 3 | wire);
+}
+
+void pbw_u64(struct pbw *w, unsigned field, uint64_t v)
+{
+    if (v != 0) {
+        pbw_varint(w, v);
+        tag(w, field, 0);
+    }
+}
+
+void pbw_bytes_item(struct pbw *w, unsigned field, struct bytes b)
+{
+    pbw_raw(w, b);
+    pbw_varint(w, b.len);
+    tag(w, field, WIRE_BYTES);
+}
+
+void pbw_bytes(struct pbw *w, unsigned field, struct bytes b)
+{
+    if (b.len != 0) {
+        pbw_bytes_item(w, field, b);
+    }
+}
+
+void pbw_message(struct pbw *w, unsigned field, size_t mark)
+{
+    decree_assert(pbw_size(w) >= mark);
+    pbw_varint(w, pbw_size(w) - mark);
+    tag(w, field, WIRE_BYTES);
+}

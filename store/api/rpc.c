@@ -1,0 +1,666 @@
+#include "rpc.h"
+
+#include <stdio.h>
+
+#include "api_impl.h"
+#include "encode.h"
+#include "grpc_text.h"
+#include "health.pb-c.h"
+#include "proto_guard.h"
+#include "route.h"
+#include "watch_stream.h"
+
+enum { PREFIX_BYTES = 5 /* compressed flag, length */ };
+
+static size_t method_index(const struct method *m)
+{
+    return (size_t)(m - methods);
+}
+
+static struct exchange *exchange_of(struct rpc *rpc)
+{
+    return container_of(rpc, struct exchange, rpc);
+}
+
+/* ---- ending ---- */
+
+static void count_end(struct exchange *ex, int status)
+{
+    decree_assert(status >= 0 && status < GRPC_CODES);
+    if (ex->rpc.method != NULL) {
+        ex->api->counters.methods[method_index(ex->rpc.method)].handled[status]++;
+    }
+}
+
+static const char *arena_text(struct exchange *ex, struct strbuf *text)
+{
+    struct bytes copy = arena_copy(&ex->arena, strbuf_bytes(text));
+
+    return copy.data != NULL ? (const char *)copy.data : "out of request memory";
+}
+
+static void end_grpc(struct exchange *ex, int status, const char *text)
+{
+    _cleanup_strbuf_ struct strbuf message = {0};
+
+    ex->grpc_status = status;
+    if (text != NULL && *text != '\0') {
+        grpc_percent_encode(&message, bytes_str(text));
+        ex->grpc_message = arena_text(ex, &message);
+    }
+    if (!ex->responded) {
+        exchange_respond(ex, 200, "application/grpc");
+    }
+    exchange_done(ex);
+}
+
+static void end_json(struct exchange *ex, int status, const char *text)
+{
+    _cleanup_strbuf_ struct strbuf body = {0};
+
+    if (!ex->responded) {
+        if (status == GRPC_OK) {
+            exchange_page(ex, 200, "application/json", (struct bytes){0});
+            return;
+        }
+        json_error_body(&body, status, text);
+        exchange_page(ex, err_http_status(status), "application/json", strbuf_bytes(&body));
+        return;
+    }
+    if (status != GRPC_OK) {
+        json_stream_error(&body, status, text);
+        segq_append(&ex->out, body.data, body.len);
+    }
+    exchange_done(ex);
+}
+
+static void let_go(struct exchange *ex)
+{
+    struct rpc *rpc = &ex->rpc;
+
+    if (rpc->calling) {
+        rpc->calling = false;
+        store_cancel(ex->api->store, &rpc->call);
+    }
+    if (rpc->watch != NULL) {
+        rpc->watch = watch_stream_free(rpc->watch);
+    }
+    list_del(&rpc->stream_link);
+    arena_deinit(&rpc->message);
+}
+
+void rpc_end(struct exchange *ex, int grpc_status, const char *text)
+{
+    decree_assert(!ex->done);
+    let_go(ex);
+    count_end(ex, grpc_status);
+    if (ex->rpc.json) {
+        end_json(ex, grpc_status, text);
+    } else {
+        end_grpc(ex, grpc_status, text);
+    }
+}
+
+void rpc_fail(struct exchange *ex, int code)
+{
+    rpc_end(ex, err_grpc_status(code), err_text(code));
+}
+
+/* ---- sending ---- */
+
+static void count_sent(struct exchange *ex, size_t bytes)
+{
+    ex->api->counters.methods[method_index(ex->rpc.method)].sent++;
+    ex->api->counters.sent_bytes += bytes;
+}
+
+static void put_prefix(struct pbw *w, size_t len)
+{
+    uint8_t prefix[PREFIX_BYTES] = {
+        0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
+
+    pbw_raw(w, bytes_make(prefix, sizeof(prefix)));
+}
+
+static void send_grpc(struct exchange *ex, struct pbw *w, struct buf *const *list, size_t n)
+{
+    size_t len = pbw_size(w), at;
+    struct buf *head;
+
+    for (size_t i = 0; i < n; i++) {
+        len += list[i]->len;
+    }
+    put_prefix(w, len);
+    head = pbw_take(w, &at);
+    if (n == 0) {
+        segq_append_buf(&ex->out, head, at);
+    } else {
+        segq_append(&ex->out, head->data + at, head->len - at);
+        buf_unref(head);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (list[i]->len <= 1024) {
+            segq_append(&ex->out, list[i]->data, list[i]->len);
+        } else {
+            segq_append_buf(&ex->out, buf_ref(list[i]), 0);
+        }
+    }
+    count_sent(ex, len + PREFIX_BYTES);
+}
+
+static void json_list(struct segq *out, const char *name, struct buf *const *list, size_t n)
+{
+    segq_append_str(out, "\"");
+    segq_append_str(out, name);
+    segq_append_str(out, "\":[");
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0) {
+            segq_append_str(out, ",");
+        }
+        if (list[i]->len <= 1024) {
+            segq_append(out, list[i]->data, list[i]->len);
+        } else {
+            segq_append_buf(out, buf_ref(list[i]), 0);
+        }
+    }
+    segq_append_str(out, "]");
+}
+
+static void send_json(
+    struct exchange *ex, struct pbw *w, const char *name, struct buf *const *list, size_t n)
+{
+    const struct method *m = ex->rpc.method;
+    _cleanup_strbuf_ struct strbuf text = {0};
+    bool any;
+
+    if (method_is_stream(m)) {
+        strbuf_append_str(&text, "{\"result\":");
+    }
+    strbuf_append_char(&text, '{');
+    any = json_fields_from_proto(m->response, pbw_view(w), &text);
+    pbw_deinit(w);
+    if (n != 0 && any) {
+        strbuf_append_char(&text, ',');
+    }
+    count_sent(ex, text.len);
+    if (!method_is_stream(m)) {
+        decree_assert(n == 0);
+        strbuf_append_char(&text, '}');
+        let_go(ex);
+        exchange_page(ex, 200, "application/json", strbuf_bytes(&text));
+        return;
+    }
+    segq_append(&ex->out, text.data, text.len);
+    if (n != 0) {
+        json_list(&ex->out, name, list, n);
+    }
+    segq_append_str(&ex->out, "}}\n");
+}
+
+void rpc_send_parts(
+    struct exchange *ex, struct pbw *w, const char *name, struct buf *const *list, size_t n)
+{
+    decree_assert(!ex->done);
+    if (!method_is_stream(ex->rpc.method) && ex->rpc.json) {
+        count_end(ex, GRPC_OK);
+        send_json(ex, w, name, list, n);
+        return;
+    }
+    if (!ex->responded) {
+        exchange_respond(ex, 200, ex->rpc.json ? "application/json" : "application/grpc");
+    }
+    if (ex->rpc.json) {
+        send_json(ex, w, name, list, n);
+    } else {
+        send_grpc(ex, w, list, n);
+    }
+    if (method_is_stream(ex->rpc.method)) {
+        exchange_wake(ex);
+    } else {
+        rpc_end(ex, GRPC_OK, NULL);
+    }
+}
+
+void rpc_send(struct exchange *ex, struct pbw *w)
+{
+    rpc_send_parts(ex, w, NULL, NULL, 0);
+}
+
+/* ---- store calls ---- */
+
+static void serve_stream(struct exchange *ex);
+
+static void on_reply(struct store_call *call, int status, const struct store_reply *reply)
+{
+    struct exchange *ex = exchange_of(container_of(call, struct rpc, call));
+    size_t expect;
+    struct pbw w;
+
+    decree_assert(ex->rpc.calling && !ex->done);
+    ex->rpc.calling = false;
+    if (status < 0) {
+        rpc_fail(ex, status);
+        return;
+    }
+    expect = encode_reply_estimate(call->kind, reply);
+    if (ex->api->out_bytes + expect > OUTPUT_BYTES_TOTAL_MAX) {
+        ex->api->counters.refused_requests++;
+        rpc_fail(ex, DECREE_ETOO_MANY_REQUESTS);
+        return;
+    }
+    pbw_init(&w, expect + PREFIX_BYTES);
+    encode_reply(&w, call->kind, reply);
+    rpc_send(ex, &w);
+    if (ex->rpc.method->kind == METHOD_KEEPALIVE) {
+        serve_stream(ex);
+    }
+}
+
+static void call_store(struct exchange *ex, const ProtobufCMessage *m, struct arena *arena)
+{
+    struct rpc *rpc = &ex->rpc;
+    int r;
+
+    memset(&rpc->call, 0, sizeof(rpc->call));
+    r = rpc->method->decode(m, arena, &rpc->call);
+    if (r < 0) {
+        rpc_fail(ex, r);
+        return;
+    }
+    rpc->call.cb = on_reply;
+    rpc->calling = true;
+    store_submit(ex->api->store, &rpc->call);
+}
+
+static void answer_health(struct exchange *ex, const ProtobufCMessage *m)
+{
+    const Grpc__Health__V1__HealthCheckRequest *request =
+        (const Grpc__Health__V1__HealthCheckRequest *)m;
+    struct pbw w;
+
+    if (*request->service != '\0') { /* "" is the server as a whole */
+        rpc_end(ex, GRPC_NOT_FOUND, "unknown service");
+        return;
+    }
+    pbw_init(&w, 0);
+    pbw_u64(&w, 1,
+        store_has_leader(ex->api->store)
+            ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
+            : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING);
+    rpc_send(ex, &w);
+}
+
+/* ---- receiving ---- */
+
+/* The message, or NULL after the call has been ended with what is wrong with the bytes. */
+static ProtobufCMessage *decode_message(struct exchange *ex, struct bytes b, struct arena *arena)
+{
+    const struct method *method = ex->rpc.method;
+    _cleanup_err_ struct err err = {0};
+    ProtobufCMessage *m = NULL;
+    int r;
+
+    ex->api->counters.methods[method_index(method)].received++;
+    ex->api->counters.received_bytes += b.len;
+    if (ex->rpc.json) {
+        r = json_to_proto(method->request, b, arena, &m, &err);
+        if (r < 0) {
+            rpc_end(ex, err_grpc_status(r), err.text != NULL ? err.text : err_text(r));
+        }
+        return m;
+    }
+    switch (proto_decode(method->request, b, arena, &m)) {
+    case PROTO_OK:
+        return m;
+    case PROTO_MALFORMED:
+        rpc_end(ex, GRPC_INTERNAL, "grpc: error unmarshalling request: unexpected EOF");
+        return NULL;
+    case PROTO_TOO_DEEP:
+        rpc_end(ex, GRPC_INVALID_ARGUMENT, "request is nested too deeply");
+        return NULL;
+    case PROTO_TOO_MANY:
+        rpc_fail(ex, DECREE_ETOO_MANY_OPS);
+        return NULL;
+    }
+    return NULL;
+}
+
+enum next { NEXT_MORE, NEXT_MESSAGE, NEXT_ENDED };
+
+static enum next next_grpc(struct exchange *ex, struct bytes b, struct bytes *ret, size_t *ret_used)
+{
+    char text[128];
+    size_t len;
+
+    if (b.len < PREFIX_BYTES) {
+        return NEXT_MORE;
+    }
+    len = (size_t)b.data[1] << 24 | (size_t)b.data[2] << 16 | (size_t)b.data[3] << 8 | b.data[4];
+    if (b.data[0] != 0) {
+        rpc_end(ex, b.data[0] == 1 ? GRPC_INTERNAL : GRPC_UNIMPLEMENTED,
+            b.data[0] == 1 ? "grpc: compressed flag set with identity or empty encoding"
+                           : "grpc: unexpected payload format");
+        return NEXT_ENDED;
+    }
+    if (len > MESSAGE_BYTES_MAX) {
+        (void)snprintf(text, sizeof(text), "grpc: received message larger than max (%zu vs. %d)",
+            len, MESSAGE_BYTES_MAX);
+        rpc_end(ex, GRPC_RESOURCE_EXHAUSTED, text);
+        return NEXT_ENDED;
+    }
+    if (b.len - PREFIX_BYTES < len) {
+        return NEXT_MORE;
+    }
+    *ret = bytes_make(b.data + PREFIX_BYTES, len);
+    *ret_used = PREFIX_BYTES + len;
+    return NEXT_MESSAGE;
+}
+
+static bool is_blank(struct bytes b)
+{
+    for (size_t i = 0; i < b.len; i++) {
+        if (strchr(" \t\r\n", b.data[i]) == NULL || b.data[i] == '\0') {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Of a stream of JSON values; a unary request is its whole body. */
+static enum next next_json(struct exchange *ex, struct bytes b, struct bytes *ret, size_t *ret_used)
+{
+    struct rpc *rpc = &ex->rpc;
+    size_t used;
+
+    if (!method_is_stream(rpc->method)) {
+        *ret = b;
+        *ret_used = b.len;
+        return ex->in_done ? NEXT_MESSAGE : NEXT_MORE;
+    }
+    switch (json_scan(&rpc->scan, bytes_make(b.data + rpc->scanned, b.len - rpc->scanned), &used)) {
+    case JSON_SCAN_VALUE:
+        *ret = bytes_make(b.data, rpc->scanned + used);
+        *ret_used = rpc->scanned + used;
+        rpc->scanned = 0;
+        return NEXT_MESSAGE;
+    case JSON_SCAN_TOO_DEEP:
+        rpc_end(ex, GRPC_INVALID_ARGUMENT, "JSON is nested too deeply");
+        return NEXT_ENDED;
+    case JSON_SCAN_MORE:
+        break;
+    }
+    rpc->scanned = b.len;
+    if (ex->in_done && !is_blank(b)) {
+        rpc_end(ex, GRPC_INVALID_ARGUMENT, "unexpected EOF");
+        return NEXT_ENDED;
+    }
+    return NEXT_MORE;
+}
+
+static enum next next_message(struct exchange *ex, size_t from, struct bytes *ret, size_t *ret_used)
+{
+    struct bytes b = bytes_make(ex->in.data + from, ex->in.len - from);
+
+    return ex->rpc.json ? next_json(ex, b, ret, ret_used) : next_grpc(ex, b, ret, ret_used);
+}
+
+static void too_large(struct exchange *ex)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "grpc: received message larger than max (%zu vs. %zu)",
+        ex->in.len, ex->in_max);
+    rpc_end(ex, GRPC_RESOURCE_EXHAUSTED, text);
+}
+
+/* A request's bytes are complete: from here to the store's answer only the client's own timeout
+ * counts. */
+static void arm_timeout(struct exchange *ex)
+{
+    int64_t timeout_ms = ex->grpc_timeout.len != 0 ? grpc_timeout_ms(ex->grpc_timeout) : 0;
+
+    deadline_drop(&ex->deadline);
+    if (timeout_ms > 0) {
+        deadline_set(&ex->api->deadlines, &ex->deadline, (uint64_t)timeout_ms);
+    }
+}
+
+static void serve_unary(struct exchange *ex)
+{
+    struct rpc *rpc = &ex->rpc;
+    struct bytes message;
+    ProtobufCMessage *m;
+    size_t used;
+
+    if (rpc->received) {
+        exchange_take(ex, ex->in.len); /* bytes behind the one message: nobody's */
+        return;
+    }
+    switch (next_message(ex, 0, &message, &used)) {
+    case NEXT_ENDED:
+        return;
+    case NEXT_MORE:
+        if (ex->in.len > ex->in_max) {
+            too_large(ex);
+        } else if (ex->in_done) {
+            rpc_end(ex, ex->in.len == 0 ? GRPC_UNKNOWN : GRPC_INTERNAL,
+                ex->in.len == 0 ? "EOF" : "unexpected EOF");
+        }
+        return;
+    case NEXT_MESSAGE:
+        break;
+    }
+    rpc->received = true;
+    arm_timeout(ex);
+    m = decode_message(ex, message, &ex->arena);
+    if (m == NULL) {
+        return;
+    }
+    exchange_take(ex, ex->in.len);
+    if (rpc->method->kind == METHOD_HEALTH) {
+        answer_health(ex, m);
+    } else {
+        call_store(ex, m, &ex->arena);
+    }
+}
+
+static void serve_message(struct exchange *ex, struct bytes message)
+{
+    struct rpc *rpc = &ex->rpc;
+    ProtobufCMessage *m;
+
+    arena_deinit(&rpc->message);
+    arena_init(&rpc->message, MESSAGE_BYTES_MAX + DECODE_BYTES_EXTRA);
+    m = decode_message(ex, message, &rpc->message);
+    if (m == NULL) {
+        return;
+    }
+    if (rpc->method->kind == METHOD_WATCH) {
+        watch_stream_request(rpc->watch, (const Etcdserverpb__WatchRequest *)m);
+        arena_deinit(&rpc->message);
+    } else {
+        call_store(ex, m, &rpc->message);
+    }
+}
+
+/* Every message that is complete; a keepalive waits for the answer to the one before it. */
+static void serve_stream(struct exchange *ex)
+{
+    size_t used = 0;
+
+    while (!ex->done && !ex->rpc.calling) {
+        struct bytes message;
+        enum next next;
+        size_t n;
+
+        next = next_message(ex, used, &message, &n);
+        if (next == NEXT_MESSAGE) {
+            used += n;
+            serve_message(ex, message);
+            continue;
+        }
+        if (next == NEXT_MORE && ex->in_done && ex->rpc.method->kind == METHOD_KEEPALIVE) {
+            rpc_end(ex, GRPC_OK, NULL);
+        }
+        break;
+    }
+    if (ex->done) {
+        return;
+    }
+    exchange_take(ex, used);
+    if (ex->in.len > ex->in_max) {
+        too_large(ex);
+    }
+}
+
+/* ---- the service ---- */
+
+static void refuse_path(struct exchange *ex)
+{
+    const uint8_t *slash = NULL;
+    _cleanup_strbuf_ struct strbuf text = {0};
+    struct bytes service;
+
+    if (ex->path.len > 1 && ex->path.data[0] == '/') {
+        slash = memrchr(ex->path.data + 1, '/', ex->path.len - 1);
+    }
+    if (slash == NULL) {
+        strbuf_printf(&text, "malformed method name: \"%.*s\"", (int)ex->path.len,
+            (const char *)ex->path.data);
+        rpc_end(ex, GRPC_RESOURCE_EXHAUSTED, strbuf_cstr(&text)); /* sic: grpc-go's code */
+        return;
+    }
+    service = bytes_make(ex->path.data + 1, (size_t)(slash - ex->path.data - 1));
+    if (method_service_exists(service)) {
+        size_t len = ex->path.len - service.len - 2;
+
+        strbuf_printf(&text, "unknown method %.*s for service ", (int)len, (const char *)slash + 1);
+    } else {
+        strbuf_append_str(&text, "unknown service ");
+    }
+    strbuf_append_bytes(&text, service);
+    rpc_end(ex, GRPC_UNIMPLEMENTED, strbuf_cstr(&text));
+}
+
+/* False when the call has been ended. */
+static bool check_encoding(struct exchange *ex)
+{
+    _cleanup_strbuf_ struct strbuf text = {0};
+
+    if (ex->grpc_encoding.len == 0 || bytes_eq(ex->grpc_encoding, BYTES_LITERAL("identity"))) {
+        return true;
+    }
+    strbuf_printf(&text, "grpc: Decompressor is not installed for grpc-encoding \"%.*s\"",
+        (int)ex->grpc_encoding.len, (const char *)ex->grpc_encoding.data);
+    rpc_end(ex, GRPC_UNIMPLEMENTED, strbuf_cstr(&text));
+    return false;
+}
+
+/* A stream lives long: what its headers said is not kept. */
+static void start_stream(struct exchange *ex)
+{
+    struct rpc *rpc = &ex->rpc;
+
+    arm_timeout(ex);
+    if (rpc->method->kind == METHOD_WATCH) {
+        rpc->watch = watch_stream_new(ex);
+    }
+    if (ex->has_leader) {
+        struct api *api = ex->api;
+
+        list_add_tail(&api->leader_streams, &rpc->stream_link);
+        if (list_empty(&api->leader_check.link)) {
+            deadline_set(&api->deadlines, &api->leader_check, api->options.leaderless_ms / 3);
+        }
+    }
+    ex->path = ex->query = ex->host = ex->content_type = ex->origin = ex->fetch_site =
+        ex->grpc_timeout = ex->grpc_encoding = (struct bytes){0};
+    arena_deinit(&ex->arena);
+}
+
+static void rpc_start(struct exchange *ex)
+{
+    struct rpc *rpc = &ex->rpc;
+
+    rpc->json = !ex->is_grpc;
+    rpc->method =
+        rpc->json ? method_by_json_path(route_json_path(ex->path)) : method_by_grpc_path(ex->path);
+    ex->in_max = rpc->json ? JSON_BODY_BYTES_MAX : MESSAGE_BYTES_MAX + PREFIX_BYTES;
+    if (rpc->method == NULL) {
+        refuse_path(ex);
+        return;
+    }
+    ex->api->counters.methods[method_index(rpc->method)].started++;
+    if (!check_encoding(ex)) {
+        return;
+    }
+    if (ex->grpc_timeout.len != 0 && grpc_timeout_ms(ex->grpc_timeout) < 0) {
+        rpc_end(ex, GRPC_INTERNAL, "malformed grpc-timeout");
+        return;
+    }
+    if (ex->has_leader && !store_has_leader(ex->api->store)) {
+        rpc_fail(ex, DECREE_ENO_LEADER);
+        return;
+    }
+    if (method_is_stream(rpc->method)) {
+        start_stream(ex);
+    }
+}
+
+static void rpc_input(struct exchange *ex)
+{
+    if (method_is_stream(ex->rpc.method)) {
+        serve_stream(ex);
+    } else {
+        serve_unary(ex);
+    }
+}
+
+static void rpc_drained(struct exchange *ex)
+{
+    if (ex->rpc.watch != NULL) {
+        watch_stream_drained(ex->rpc.watch);
+    }
+}
+
+static bool rpc_expired(struct exchange *ex)
+{
+    if (!ex->rpc.received && !method_is_stream(ex->rpc.method)) {
+        return false;
+    }
+    rpc_fail(ex, DECREE_EDEADLINE);
+    return true;
+}
+
+static void rpc_gone(struct exchange *ex)
+{
+    if (!ex->done) {
+        count_end(ex, GRPC_CANCELED);
+    }
+    let_go(ex);
+}
+
+const struct service rpc_service = {
+    .start = rpc_start,
+    .input = rpc_input,
+    .drained = rpc_drained,
+    .expired = rpc_expired,
+    .gone = rpc_gone,
+};
+
+void rpc_check_leader(struct deadline *leader_check)
+{
+    struct api *api = container_of(leader_check, struct api, leader_check);
+    uint64_t without_ms = store_leaderless_ms(api->store);
+
+    if (without_ms >= api->options.leaderless_ms) {
+        while (!list_empty(&api->leader_streams)) {
+            struct rpc *rpc = list_entry(api->leader_streams.next, struct rpc, stream_link);
+
+            rpc_fail(exchange_of(rpc), DECREE_ENO_LEADER); /* unlinks it */
+        }
+    }
+    if (!list_empty(&api->leader_streams)) {
+        deadline_set(&api->deadlines, leader_check, api->options.leaderless_ms / 3);
+    }
+}

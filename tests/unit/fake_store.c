@@ -1,0 +1,341 @@
+#include "fake_store.h"
+
+#include "clock.h"
+#include "hmap.h"
+#include "mvcc.h"
+
+enum {
+    LEASE_TTL_MIN_S = 2,     /* as a member with default times raises it */
+    EXPIRY_MS = 100,         /* how often leases are looked at */
+    DELIVER_EVENTS = 1000,   /* in one turn */
+    COMPACT_RECORDS = 10000, /* likewise */
+    HANDLES = 2,
+};
+
+struct store {
+    struct mvcc *mvcc;
+    struct list calls; /* in the order of their arrival */
+    size_t n_calls;
+    uv_idle_t turn; /* runs while there is something to do */
+    uv_timer_t expiry;
+    unsigned open_handles;
+    bool hold;
+    uint64_t leaderless_since_ms; /* 0: has one */
+    uint64_t applied;
+};
+
+static void on_turn(uv_idle_t *idle);
+
+static void wake(struct store *s)
+{
+    (void)uv_idle_start(&s->turn, on_turn);
+}
+
+/* ---- calls ---- */
+
+struct store_header store_header(struct store *s)
+{
+    return (struct store_header){
+        .cluster_id = 0x1122334455667788,
+        .member_id = 0x8877665544332211,
+        .revision = mvcc_revision(s->mvcc),
+        .raft_term = 2,
+    };
+}
+
+static bool needs_leader(const struct store_call *call)
+{
+    switch (call->kind) {
+    case STORE_RANGE:
+        return !call->range.serializable;
+    case STORE_STATUS:
+        return false;
+    case STORE_MEMBER_LIST:
+        return call->member_list.linearizable;
+    default:
+        return true;
+    }
+}
+
+static int grant(struct store *s, const struct lease_grant_request *r, struct lease_reply *ret)
+{
+    uint64_t hash = hmap_hash_u64(uv_hrtime());
+    int64_t id = r->id != 0 ? r->id : (int64_t)(hash >> 1 | 1);
+    int64_t ttl = MAX(r->ttl, (int64_t)LEASE_TTL_MIN_S);
+
+    *ret = (struct lease_reply){.id = id, .ttl = ttl};
+    return r->ttl > LEASE_TTL_MAX_S ? DECREE_ELEASE_TTL_TOO_LARGE
+                                    : mvcc_lease_grant(s->mvcc, id, ttl, clock_boot_ms());
+}
+
+static int keepalive(struct store *s, int64_t id, struct lease_reply *ret)
+{
+    *ret = (struct lease_reply){.id = id};
+    if (mvcc_lease_renew(s->mvcc, id, clock_boot_ms(), &ret->ttl) < 0) {
+        ret->ttl = 0;
+    }
+    return 0;
+}
+
+static int lease_info(struct store *s, const struct lease_ttl_request *r, struct arena *arena,
+    struct lease_reply *ret)
+{
+    int code = mvcc_lease_info(s->mvcc, r->id, clock_boot_ms(), r->keys, arena, ret);
+
+    if (code == DECREE_ELEASE_NOT_FOUND) {
+        *ret = (struct lease_reply){.id = r->id, .ttl = -1};
+        return 0;
+    }
+    return code;
+}
+
+static void status(struct store *s, struct store_status_reply *ret)
+{
+    *ret = (struct store_status_reply){
+        .etcd_version = "3.4.23",
+        .db_size = mvcc_bytes(s->mvcc),
+        .db_size_in_use = mvcc_live_bytes(s->mvcc),
+        .leader = s->leaderless_since_ms == 0 ? store_header(s).member_id : 0,
+        .raft_index = s->applied,
+        .raft_term = 2,
+        .raft_applied = s->applied,
+    };
+}
+
+static int run_kv(
+    struct store *s, struct store_call *c, struct arena *arena, struct store_reply *reply)
+{
+    int r;
+
+    switch (c->kind) {
+    case STORE_RANGE:
+        r = range_request_check(&c->range);
+        return r < 0 ? r : mvcc_range(s->mvcc, &c->range, arena, &reply->range);
+    case STORE_PUT:
+        r = put_request_check(&c->put);
+        return r < 0 ? r : mvcc_put(s->mvcc, &c->put, arena, &reply->put);
+    case STORE_DELETE:
+        r = delete_request_check(&c->del);
+        return r < 0 ? r : mvcc_delete(s->mvcc, &c->del, arena, &reply->del);
+    case STORE_TXN:
+        r = txn_request_check(&c->txn);
+        return r < 0 ? r : mvcc_txn(s->mvcc, &c->txn, arena, &reply->txn);
+    default:
+        return mvcc_compact(s->mvcc, c->compact.revision);
+    }
+}
+
+static int run(
+    struct store *s, struct store_call *c, struct arena *arena, struct store_reply *reply)
+{
+    static const char *const peer_urls[] = {"http://127.0.0.1:2380"};
+    static const char *const client_urls[] = {"http://127.0.0.1:2379"};
+    static const struct store_member member = {
+        0x8877665544332211, "fake", peer_urls, 1, client_urls, 1, false};
+
+    if (s->leaderless_since_ms != 0 && needs_leader(c)) {
+        return DECREE_ENO_LEADER;
+    }
+    s->applied++;
+    switch (c->kind) {
+    case STORE_RANGE:
+    case STORE_PUT:
+    case STORE_DELETE:
+    case STORE_TXN:
+    case STORE_COMPACT:
+        return run_kv(s, c, arena, reply);
+    case STORE_LEASE_GRANT:
+        return grant(s, &c->lease_grant, &reply->lease);
+    case STORE_LEASE_REVOKE:
+        return mvcc_lease_revoke(s->mvcc, c->lease_id.id, false);
+    case STORE_LEASE_KEEPALIVE:
+        return keepalive(s, c->lease_id.id, &reply->lease);
+    case STORE_LEASE_TTL:
+        return lease_info(s, &c->lease_ttl, arena, &reply->lease);
+    case STORE_LEASE_LIST:
+        mvcc_lease_list(s->mvcc, arena, &reply->lease_list);
+        return 0;
+    case STORE_MEMBER_LIST:
+        reply->members.list = &member;
+        reply->members.n = 1;
+        return 0;
+    case STORE_STATUS:
+        status(s, &reply->status);
+        return 0;
+    case STORE_KIND_END:
+        break;
+    }
+    decree_fatal("no such kind of call");
+}
+
+static void answer(struct store *s, struct store_call *c)
+{
+    _cleanup_arena_ struct arena arena = {0};
+    struct store_reply reply = {0};
+    int code;
+
+    list_del(&c->link_);
+    s->n_calls--;
+    code = run(s, c, &arena, &reply);
+    reply.header = store_header(s);
+    c->cb(c, code, code < 0 ? NULL : &reply);
+}
+
+static void on_turn(uv_idle_t *idle)
+{
+    struct store *s = idle->data;
+    struct list now;
+    bool more;
+
+    list_init(&now);
+    if (!s->hold) {
+        list_splice_tail(&now, &s->calls);
+    }
+    while (!list_empty(&now)) {
+        answer(s, list_entry(now.next, struct store_call, link_));
+    }
+    more = mvcc_watch_deliver(s->mvcc, DELIVER_EVENTS);
+    more |= mvcc_compact_step(s->mvcc, COMPACT_RECORDS);
+    if (!more && (s->hold || list_empty(&s->calls))) {
+        (void)uv_idle_stop(&s->turn);
+    }
+}
+
+void store_submit(struct store *s, struct store_call *call)
+{
+    list_add_tail(&s->calls, &call->link_);
+    s->n_calls++;
+    wake(s);
+}
+
+void store_cancel(struct store *s, struct store_call *call)
+{
+    list_del(&call->link_);
+    s->n_calls--;
+}
+
+/* ---- watches ---- */
+
+void store_watch_add(struct store *s, struct watcher *w)
+{
+    mvcc_watch_add(s->mvcc, w);
+    wake(s);
+}
+
+void store_watch_remove(struct store *s, struct watcher *w)
+{
+    mvcc_watch_remove(s->mvcc, w);
+}
+
+void store_watch_resume(struct store *s, struct watcher *w)
+{
+    mvcc_watch_resume(s->mvcc, w);
+    wake(s);
+}
+
+bool store_watch_is_synced(struct store *s, const struct watcher *w)
+{
+    return mvcc_watch_is_synced(s->mvcc, w);
+}
+
+int64_t store_compacted_revision(struct store *s)
+{
+    return mvcc_compacted(s->mvcc);
+}
+
+/* ---- the rest ---- */
+
+bool store_has_leader(struct store *s)
+{
+    return s->leaderless_since_ms == 0;
+}
+
+uint64_t store_leaderless_ms(struct store *s)
+{
+    return s->leaderless_since_ms == 0 ? 0 : clock_boot_ms() - s->leaderless_since_ms;
+}
+
+void store_metrics(struct store *s, struct store_metrics *ret)
+{
+    *ret = (struct store_metrics){
+        .has_leader = store_has_leader(s),
+        .is_leader = store_has_leader(s),
+        .proposals_committed = s->applied,
+        .proposals_applied = s->applied,
+        .proposals_pending = s->n_calls,
+        .db_bytes = mvcc_bytes(s->mvcc),
+        .db_live_bytes = mvcc_live_bytes(s->mvcc),
+        .keys = mvcc_keys(s->mvcc),
+        .leases = mvcc_lease_count(s->mvcc),
+        .watchers = mvcc_watch_count(s->mvcc),
+        .slow_watchers = mvcc_watch_slow_count(s->mvcc),
+        .revision = mvcc_revision(s->mvcc),
+        .compacted_revision = mvcc_compacted(s->mvcc),
+    };
+}
+
+static void on_expiry(uv_timer_t *timer)
+{
+    struct store *s = timer->data;
+    int64_t ids[16];
+    size_t n = mvcc_lease_expired(s->mvcc, clock_boot_ms(), 1000, ids, ARRAY_SIZE(ids));
+
+    for (size_t i = 0; i < n; i++) {
+        (void)mvcc_lease_revoke(s->mvcc, ids[i], true);
+        wake(s);
+    }
+}
+
+struct store *fake_store_new(uv_loop_t *loop)
+{
+    struct store *s = xcalloc(1, sizeof(*s));
+
+    s->mvcc = mvcc_new();
+    mvcc_lease_promote(s->mvcc, clock_boot_ms(), 0);
+    list_init(&s->calls);
+    (void)uv_idle_init(loop, &s->turn);
+    (void)uv_timer_init(loop, &s->expiry);
+    s->turn.data = s->expiry.data = s;
+    s->open_handles = HANDLES;
+    (void)uv_timer_start(&s->expiry, on_expiry, EXPIRY_MS, EXPIRY_MS);
+    uv_unref((uv_handle_t *)&s->expiry);
+    return s;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct store *s = handle->data;
+
+    if (--s->open_handles == 0) {
+        mvcc_free(s->mvcc);
+        free(s);
+    }
+}
+
+void fake_store_free(struct store *s)
+{
+    decree_assert(s->n_calls == 0 && mvcc_watch_count(s->mvcc) == 0);
+    uv_close((uv_handle_t *)&s->turn, on_closed);
+    uv_close((uv_handle_t *)&s->expiry, on_closed);
+}
+
+void fake_store_set_leader(struct store *s, bool has_leader)
+{
+    s->leaderless_since_ms = has_leader ? 0 : clock_boot_ms();
+}
+
+void fake_store_hold(struct store *s, bool hold)
+{
+    s->hold = hold;
+    wake(s);
+}
+
+size_t fake_store_calls(const struct store *s)
+{
+    return s->n_calls;
+}
+
+size_t fake_store_watchers(const struct store *s)
+{
+    return mvcc_watch_count(s->mvcc);
+}
