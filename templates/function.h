@@ -46,7 +46,7 @@ bool param_accepts(char letter, enum value_type type);
 /* Whether nil may be passed for the letter. */
 bool param_can_be_nil(char letter);
 
-/* eq and its like, shared with the sorts of nobody else. */
+/* function_compare.c */
 bool function_eq(struct render *r, const struct call *c, struct value *ret);
 bool function_ne(struct render *r, const struct call *c, struct value *ret);
 bool function_lt(struct render *r, const struct call *c, struct value *ret);
@@ -54,10 +54,12 @@ bool function_le(struct render *r, const struct call *c, struct value *ret);
 bool function_gt(struct render *r, const struct call *c, struct value *ret);
 bool function_ge(struct render *r, const struct call *c, struct value *ret);
 
+/* function_escape.c */
 bool function_html(struct render *r, const struct call *c, struct value *ret);
 bool function_js(struct render *r, const struct call *c, struct value *ret);
 bool function_urlquery(struct render *r, const struct call *c, struct value *ret);
 
+/* function_codec.c */
 bool function_json(struct render *r, const struct call *c, struct value *ret);
 bool function_json_array(struct render *r, const struct call *c, struct value *ret);
 bool function_base64_encode(struct render *r, const struct call *c, struct value *ret);

@@ -8,27 +8,23 @@ static bool return_scratch(struct render *r, bool complete, struct value *ret)
     return complete ? return_copy(r, strbuf_bytes(&r->scratch), ret) : call_fail_memory(r);
 }
 
-static size_t memory_left(const struct render *r)
-{
-    return r->limits.memory_bytes_max - MIN(r->arena.used, r->limits.memory_bytes_max);
-}
-
 static bool function_print(struct render *r, const struct call *c, struct value *ret)
 {
     return return_scratch(
-        r, format_values(&r->scratch, memory_left(r), FORMAT_PRINT, c->args, c->n), ret);
+        r, format_values(&r->scratch, render_memory_left(r), FORMAT_PRINT, c->args, c->n), ret);
 }
 
 static bool function_println(struct render *r, const struct call *c, struct value *ret)
 {
     return return_scratch(
-        r, format_values(&r->scratch, memory_left(r), FORMAT_PRINTLN, c->args, c->n), ret);
+        r, format_values(&r->scratch, render_memory_left(r), FORMAT_PRINTLN, c->args, c->n), ret);
 }
 
 static bool function_printf(struct render *r, const struct call *c, struct value *ret)
 {
-    return return_scratch(
-        r, format_printf(&r->scratch, memory_left(r), c->args[0].u.s, c->args + 1, c->n - 1), ret);
+    return return_scratch(r,
+        format_printf(&r->scratch, render_memory_left(r), c->args[0].u.s, c->args + 1, c->n - 1),
+        ret);
 }
 
 static bool function_not(struct render *r _unused_, const struct call *c, struct value *ret)

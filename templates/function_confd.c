@@ -5,14 +5,6 @@
 #include "gopath.h"
 #include "gotext.h"
 
-#include <errno.h>
-
-static size_t memory_left(const struct render *r)
-{
-    return r->limits.memory_bytes_max - MIN(r->arena.used, r->limits.memory_bytes_max);
-}
-
-/* Scratch as the result; it must not have outgrown the memory that is left. */
 static bool return_scratch(struct render *r, struct value *ret)
 {
     return return_copy(r, strbuf_bytes(&r->scratch), ret);
@@ -77,7 +69,7 @@ static bool function_join(struct render *r, const struct call *c, struct value *
     struct bytes separator = c->args[1].u.s;
 
     for (size_t i = 0; i < list->len; i++) {
-        size_t room = memory_left(r);
+        size_t room = render_memory_left(r);
 
         if (i > 0) {
             strbuf_append_bytes(&r->scratch, separator);
@@ -136,7 +128,7 @@ static bool function_replace(struct render *r, const struct call *c, struct valu
 {
     struct bytes s = c->args[0].u.s, old = c->args[1].u.s, by = c->args[2].u.s;
     int64_t limit = c->args[3].u.i;
-    size_t at = 0, max = memory_left(r);
+    size_t at = 0, max = render_memory_left(r);
 
     for (int64_t n = 0; limit < 0 || n < limit; n++) {
         size_t match = next_match(s, old, at, n == 0);

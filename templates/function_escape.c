@@ -6,7 +6,7 @@
 /* Joins the operands into `text`, which is the caller's. A missing operand is "<no value>". */
 static bool join_operands(struct render *r, const struct call *c, struct strbuf *text)
 {
-    size_t max = r->limits.memory_bytes_max - MIN(r->arena.used, r->limits.memory_bytes_max);
+    size_t max = render_memory_left(r);
     struct value *args = arena_calloc(&r->arena, c->n, sizeof(*args));
 
     if (args == NULL) {
@@ -42,11 +42,12 @@ static const char *html_entity(uint8_t c)
 bool function_html(struct render *r, const struct call *c, struct value *ret)
 {
     _cleanup_strbuf_ struct strbuf text = {0};
+    size_t max = render_memory_left(r); /* what is longer cannot be returned anyway */
 
     if (!join_operands(r, c, &text)) {
         return false;
     }
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = 0; i < text.len && r->scratch.len <= max; i++) {
         const char *entity = html_entity(text.data[i]);
 
         if (entity != NULL) {
@@ -86,12 +87,13 @@ static void js_escape(struct strbuf *out, uint32_t rune, struct bytes as_written
 bool function_js(struct render *r, const struct call *c, struct value *ret)
 {
     _cleanup_strbuf_ struct strbuf text = {0};
+    size_t max = render_memory_left(r); /* what is longer cannot be returned anyway */
     size_t width;
 
     if (!join_operands(r, c, &text)) {
         return false;
     }
-    for (size_t i = 0; i < text.len; i += width) {
+    for (size_t i = 0; i < text.len && r->scratch.len <= max; i += width) {
         uint32_t rune = text_decode(bytes_from(strbuf_bytes(&text), i), &width);
 
         js_escape(&r->scratch, rune, bytes_make(text.data + i, width));
@@ -102,11 +104,12 @@ bool function_js(struct render *r, const struct call *c, struct value *ret)
 bool function_urlquery(struct render *r, const struct call *c, struct value *ret)
 {
     _cleanup_strbuf_ struct strbuf text = {0};
+    size_t max = render_memory_left(r); /* what is longer cannot be returned anyway */
 
     if (!join_operands(r, c, &text)) {
         return false;
     }
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = 0; i < text.len && r->scratch.len <= max; i++) {
         uint8_t b = text.data[i];
 
         if (b == ' ') {

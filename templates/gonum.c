@@ -249,28 +249,27 @@ static void format_shortest(struct strbuf *out, double v, char verb)
 /* Hexadecimal with a normalised mantissa and at least two digits of exponent. */
 static void format_hex(struct strbuf *out, double v, char verb, int prec)
 {
-    char text[64];
+    _cleanup_strbuf_ struct strbuf text = {0};
     int shift = 0;
-    char *p;
+    char *digits, *p;
 
     if (v != 0 && v < 0x1p-1022) {
         v = ldexp(v, 64); /* a subnormal: glibc would print 0x0.… */
         shift = 64;
     }
-    if (prec > 40) {
-        prec = 40; /* a double has 13 hexadecimal digits behind the point */
-    }
     if (prec < 0) {
-        (void)snprintf(text, sizeof(text), verb == 'x' ? "%a" : "%A", v);
+        strbuf_printf(&text, verb == 'x' ? "%a" : "%A", v);
     } else {
-        (void)snprintf(text, sizeof(text), verb == 'x' ? "%.*a" : "%.*A", prec, v);
+        strbuf_printf(&text, verb == 'x' ? "%.*a" : "%.*A", prec, v);
     }
-    p = strchr(text, verb == 'x' ? 'p' : 'P');
-    if (text[2] == '2') { /* rounded up to the next power of two */
-        text[2] = '1';
+    (void)strbuf_cstr(&text);
+    digits = (char *)text.data;
+    p = strchr(digits, verb == 'x' ? 'p' : 'P');
+    if (digits[2] == '2') { /* rounded up to the next power of two */
+        digits[2] = '1';
         shift--;
     }
-    strbuf_append(out, text, (size_t)(p - text));
+    strbuf_append(out, digits, (size_t)(p - digits));
     format_exponent(out, *p, v == 0 ? 0 : (int)strtol(p + 1, NULL, 10) - shift);
 }
 

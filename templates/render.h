@@ -49,6 +49,12 @@ bool call_fail_memory(struct render *r);
  * what grows with the keyspace or with a value. */
 bool render_steps_left(struct render *r, uint64_t n);
 
+/* Bytes that values may still take. */
+static inline size_t render_memory_left(const struct render *r)
+{
+    return r->limits.memory_bytes_max - MIN(r->arena.used, r->limits.memory_bytes_max);
+}
+
 /* A copy of s (of scratch, most often) as a string value. */
 bool return_copy(struct render *r, struct bytes s, struct value *ret);
 /* A list of n zeroed items of the given list type. */

@@ -36,6 +36,8 @@ TEST(template_limits, steps_stop_a_loop)
         "{{range seq 1 100}}{{range seq 1 100}}{{end}}{{end}}", &limits, "more than 1000 steps");
     expect_failure("{{seq 1 100000}}", &limits, "more than 1000 steps");
     expect_failure("{{range 1000000}}{{end}}", &limits, "more than 1000 steps");
+    expect_failure("{{$s := printf `%099999d` 0}}{{range seq 1 9}}{{contains $s `x`}}{{end}}",
+        &limits, "error calling contains: the render takes more than 1000 steps");
 }
 
 TEST(template_limits, memory_stops_values_that_grow)
@@ -51,6 +53,8 @@ TEST(template_limits, memory_stops_values_that_grow)
     expect_failure(
         "{{$x := split (printf `%099999d` 0) `0`}}", &limits, "more than 1048576 bytes of memory");
     expect_failure("{{$x := seq 1 9223372036854775807}}", &limits, "more than");
+    expect_failure("{{$x := html (replace (printf `%0299999d` 0) `0` `<` -1)}}", &limits,
+        "error calling html: the render needs more than 1048576 bytes of memory");
     expect_failure(
         "{{$x := jsonArray (printf `[%s1]` (replace (printf `%09999d` 0) `0` `1,` -1))}}", &limits,
         "more than 1048576 bytes of memory");
