@@ -173,9 +173,9 @@ static void on_rejected(struct raft *r, struct raft_peer *p, const struct raft_m
 {
     uint64_t meet = raft_log_find(&r->log, m->hint).index;
 
-    if (p->state == RAFT_SNAPSHOT || m->index <= p->match ||
+    if (p->state == RAFT_SNAPSHOT || m->index <= p->match || m->index >= p->next ||
         (p->state == RAFT_PROBE && m->index != p->next - 1)) {
-        return; /* answers something that was overtaken since */
+        return; /* answers something that was overtaken since, or never sent */
     }
     become_probe(p, MIN(m->index, meet + 1));
 }

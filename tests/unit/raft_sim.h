@@ -608,6 +608,11 @@ static inline int sim_install(struct sim *s, struct sim_node *n, const struct si
         n->applied = m->snap.index;
         n->hash = s->committed[m->snap.index].hash;
     }
+    if (s->trace != NULL) {
+        strbuf_printf(s->trace, "  %d %s snapshot %llu/%llu\n", (int)n->id,
+            rc == RAFT_OK ? "takes" : "does not need", (unsigned long long)m->snap.term,
+            (unsigned long long)m->snap.index);
+    }
     sim_check_node(s, n);
     return rc;
 }

@@ -283,7 +283,7 @@ static void init(struct run *x, uint64_t seed, struct strbuf *trace)
     x->kill = (unsigned)(chance(x, 300) ? 0 : pick(x, 500));
     x->slow_disk = (unsigned)(chance(x, 300) ? 0 : pick(x, 900));
     x->confs = (unsigned)(chance(x, 500) ? 0 : pick(x, 1000));
-    x->compact = (unsigned)pick(x, 500);
+    x->compact = (unsigned)(chance(x, 500) ? 1000 : pick(x, 500));
     sim_init(&x->s, nodes, &conf, &options, sim_random(&x->s));
     x->s.trace = trace;
     (void)snprintf(x->s.where, sizeof(x->s.where), "seed %llu", (unsigned long long)seed);
