@@ -130,7 +130,9 @@ bool mvcc_compact_step(struct mvcc *m, size_t records)
         if (v->mod > m->compacted) {
             break;
         }
-        records -= MIN(records, free_older(m, v) + 1);
+        size_t n = free_older(m, v) + 1;
+
+        records -= MIN(records, n);
         m->compact_next++;
         if (v->mod < m->compacted) {
             decree_assert(m->compact_next == h->begin + 1);

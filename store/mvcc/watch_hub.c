@@ -388,8 +388,9 @@ bool mvcc_watch_deliver(struct mvcc *m, size_t events)
     deliver_synced(m);
     while (!list_empty(&hub->catching_up) && events > 0) {
         struct watcher *w = list_entry(hub->catching_up.next, struct watcher, link);
+        size_t cost = catch_up(m, w);
 
-        events -= MIN(events, catch_up(m, w));
+        events -= MIN(events, cost);
     }
     trim_scratch(hub);
     m->delivering = false;
