@@ -122,13 +122,6 @@ static bool literal_arg(struct render *r, char param, const struct node *n, stru
             return true;
         }
         break;
-    case 'b':
-        wanted = "bool";
-        if (n->kind == NODE_BOOL) {
-            *ret = value_bool(n->u.truth);
-            return true;
-        }
-        break;
     case 'i':
     case 'd':
         wanted = "integer";

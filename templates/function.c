@@ -32,10 +32,6 @@ const char *param_type_name(char letter)
         return "string";
     case 'i':
         return "int";
-    case 'f':
-        return "float64";
-    case 'b':
-        return "bool";
     case 'v':
         return "reflect.Value";
     case 'S':
@@ -59,10 +55,6 @@ bool param_accepts(char letter, enum value_type type)
         return type == VALUE_STRING;
     case 'i':
         return type == VALUE_INT;
-    case 'f':
-        return type == VALUE_FLOAT;
-    case 'b':
-        return type == VALUE_BOOL;
     case 'S':
         return type == VALUE_STRINGS;
     case 'L': /* wider than the dialect's: a decoded JSON array may be joined as well */

@@ -1,6 +1,6 @@
 /* What templates can call: builtins of the language, the functions of a dialect, and methods of
  * values. A signature is written with one letter for each parameter:
- *     s string   i int   f float64   b bool   a interface{}   v anything, missing included
+ *     s string   i int   a interface{}   v anything, missing included
  *     S []string   L list to join   P []KVPair   d time.Duration   t time.Time
  * and a '.' behind the last one when any number of them may come. */
 #ifndef DECREE_TEMPLATES_FUNCTION_H

@@ -1,5 +1,7 @@
 /* What a template has to do with the world: the keys it reads, delimiters, command lines,
  * warnings. */
+#include <stdio.h>
+
 #include "template_cases.h"
 
 struct record {
@@ -83,6 +85,57 @@ TEST(template_env, listings_jump_over_what_lies_below_a_child)
     expect_reads("{{ls `/`}}", "/ /* ", 9);
     expect_reads("{{lsdir `/dir`}}", "/dir/* ", 3);
     expect_reads("{{lsdir `/`}}", "", 0);
+}
+
+static size_t count_lines(struct bytes s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s.len; i++) {
+        n += s.data[i] == '\n';
+    }
+    return n;
+}
+
+enum { MANY_KEYS = 10000 };
+
+/* "/app/00000" … "/app/09999", each its own value. */
+static void many_walk(void *data, struct bytes from,
+    bool (*visit)(void *arg, struct bytes key, struct bytes value), void *arg)
+{
+    char(*keys)[sizeof("/app/00000")] = data;
+
+    for (size_t i = 0; i < MANY_KEYS; i++) {
+        struct bytes key = bytes_str(keys[i]);
+
+        if (bytes_cmp(key, from) >= 0 && !visit(arg, key, key)) {
+            return;
+        }
+    }
+}
+
+TEST(template_env, work_grows_with_the_keys_and_no_faster)
+{
+    static char keys[MANY_KEYS][sizeof("/app/00000")];
+    const struct template_env env = {.data = keys, .get = template_test_get, .walk = many_walk};
+    /* A visit, a turn of the range, its list and two actions for each key. */
+    const struct template_limits limits = {.steps_max = 5 * MANY_KEYS + 100};
+    const char *const sources[] = {"{{range gets `/app/*`}}{{.Key}}={{.Value}}\n{{end}}",
+        "{{range $i, $v := getvs `/app/*`}}{{$i}}={{$v}}\n{{end}}"};
+
+    for (size_t i = 0; i < MANY_KEYS; i++) {
+        (void)snprintf(keys[i], sizeof(keys[i]), "/app/%05u", (unsigned)i % 100000);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(sources); i++) {
+        _cleanup_strbuf_ struct strbuf out = {0};
+        _cleanup_err_ struct err err = {0};
+        struct template *t;
+
+        assert_int_equal(template_parse("t", bytes_str(sources[i]), NULL, &t, &err), 0);
+        assert_int_equal(template_render(t, &env, &limits, &out, &err), 0);
+        assert_int_equal(count_lines(strbuf_bytes(&out)), MANY_KEYS);
+        template_free(t);
+    }
 }
 
 TEST(template_env, delimiters_can_be_changed)
@@ -208,6 +261,7 @@ TEST(template_env, lint_names_what_surprises)
 TEST_MAIN(UNIT(template_env, reads_are_reported_found_or_not),
     UNIT(template_env, walks_visit_their_prefix_and_the_key_behind_it),
     UNIT(template_env, listings_jump_over_what_lies_below_a_child),
+    UNIT(template_env, work_grows_with_the_keys_and_no_faster),
     UNIT(template_env, delimiters_can_be_changed),
     UNIT(template_env, a_template_renders_the_same_again_and_again),
     UNIT(template_env, bytes_pass_through_as_they_are),
