@@ -556,6 +556,9 @@ static void after_stage(struct unit *u)
         }
         break;
     case JOB_KEPT:
+        log_warn("kept the file, it may be newer than what is remembered of the store unit=%s "
+                 "rev=%" PRId64,
+            u->r->name, u->revision);
         set_condition(u, UNIT_WAITING,
             "the store cannot be reached, and the file may be newer than what is remembered of it");
         rest(u);
