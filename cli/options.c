@@ -397,9 +397,13 @@ char *option_state_dir(const struct options *o)
     return inside_data_dir(o, OPT_STATE_DIR, "agent");
 }
 
+/* Absolute: a URL names it, and the agent need not run where the store does. */
 char *option_agent_socket(const struct options *o)
 {
-    return inside_data_dir(o, OPT_AGENT_SOCKET, "agent.sock");
+    _cleanup_free_ char *path = inside_data_dir(o, OPT_AGENT_SOCKET, "agent.sock");
+    _cleanup_free_ char *here = path[0] != '/' ? get_current_dir_name() : NULL;
+
+    return here != NULL ? xasprintf("%s/%s", here, path) : xstrdup(path);
 }
 
 char *option_endpoints(const struct options *o)
