@@ -152,7 +152,7 @@ static int begin_op(struct wal_mem *m)
  * fails. */
 static void end_op(struct wal_mem *m)
 {
-    if (m->die_at != 0 && --m->die_at == 0) {
+    if (m->after == NULL && m->die_at != 0 && --m->die_at == 0) {
         m->after = wal_mem_power_cut(m, m->die_keep);
     }
 }
@@ -186,12 +186,20 @@ static void grow(struct strbuf *s, size_t len)
     }
 }
 
+/* What is dirty goes to the medium. What is not stays as it is there, which may differ from what
+ * can be read: see wal_mem_forget_dirty. */
 static void make_durable(struct node *n)
 {
-    strbuf_clear(&n->durable);
-    strbuf_append_bytes(&n->durable, strbuf_bytes(&n->now));
-    strbuf_clear(&n->dirty);
+    grow(&n->durable, n->now.len);
     grow(&n->dirty, (n->now.len + SECTOR - 1) / SECTOR);
+    for (size_t i = 0; i < n->dirty.len; i++) {
+        size_t at = i * SECTOR, end = MIN(at + SECTOR, n->now.len);
+
+        if (n->dirty.data[i] != 0) {
+            memcpy(n->durable.data + at, n->now.data + at, end - at);
+            n->dirty.data[i] = 0;
+        }
+    }
 }
 
 static bool keeps(struct wal_mem *m, unsigned percent)
@@ -616,6 +624,17 @@ void wal_mem_fail_at(struct wal_mem *m, uint64_t nth, int rc)
     m->fail_rc = rc;
 }
 
+void wal_mem_forget_dirty(struct wal_mem *m)
+{
+    list_for_each (l, &m->nodes) {
+        struct node *n = list_entry(l, struct node, link);
+
+        if (n->dirty.len != 0) {
+            memset(n->dirty.data, 0, n->dirty.len);
+        }
+    }
+}
+
 void wal_mem_set_capacity(struct wal_mem *m, uint64_t bytes)
 {
     m->capacity = bytes;
@@ -640,7 +659,8 @@ void wal_mem_put(struct wal_mem *m, enum wal_folder folder, const char *name, st
     struct node *n = node_new(m);
 
     strbuf_append_bytes(&n->now, b);
-    make_durable(n);
+    strbuf_append_bytes(&n->durable, b);
+    grow(&n->dirty, (b.len + SECTOR - 1) / SECTOR);
     set_name(&m->names, folder, name, n);
     set_name(&m->durable_names, folder, name, n);
 }

@@ -32,6 +32,9 @@ bool wal_mem_is_dead(const struct wal_mem *m);
 struct wal_mem *wal_mem_reborn(struct wal_mem *m_consume);
 /* The nth operation from now fails with rc and does nothing. 0 = none. */
 void wal_mem_fail_at(struct wal_mem *m, uint64_t nth, int rc);
+/* What an fsync that failed leaves behind: pages count as clean, reads show them, the medium lacks
+ * them, and the next fsync says 0. */
+void wal_mem_forget_dirty(struct wal_mem *m);
 /* Files may hold that many bytes together; beyond is -ENOSPC. UINT64_MAX = no limit. */
 void wal_mem_set_capacity(struct wal_mem *m, uint64_t bytes);
 /* Reads that touch that byte of that file fail with -EIO; name NULL = none. */

@@ -378,8 +378,10 @@ static int join_snapshot(struct replay *r)
     if (r->first > rec->snapshot.index + 1) {
         return err_set(r->reterr, DECREE_ECORRUPT,
             "the log begins at index %" PRIu64 " and the newest whole snapshot is at %" PRIu64
-            ": a newer snapshot or a part of the log is missing; " WAL_ADVICE,
-            r->first, rec->snapshot.index);
+            ": %s; " WAL_ADVICE,
+            r->first, rec->snapshot.index,
+            rec->passed_over != NULL ? rec->passed_over
+                                     : "a newer snapshot or a part of the log is missing");
     }
     if (rec->snapshot.index != 0 && r->term_at_snapshot != rec->snapshot.term) {
         drop_entries_from(r, 0);

@@ -3,6 +3,7 @@
 #include "wal_fixture.h"
 
 #include "codec.h"
+#include "wal_scan.h"
 
 enum { PAYLOAD = 90, RECORD = 48 + 96, FLIPS = 1000 };
 
@@ -376,6 +377,58 @@ TEST(wal, the_last_batch_is_vouched_for_by_the_next_start)
     check_refused(m);
 }
 
+/* An fdatasync that failed ends the process, but the cache goes on showing what the disk lacks, and
+ * says that it is clean. What the next start reports as recovered must have been written again. */
+TEST(wal, what_recovery_reports_survives_a_failed_fsync_before_it)
+{
+    struct wal_mem *m = wal_mem_new(5), *after;
+    struct wal_recovery rec;
+    struct wal *w = fixture_open(m, &rec);
+
+    fixture_append(w, 2, 1, 3, PAYLOAD);
+    wal_mem_die_at(m, 2, WAL_MEM_KILL); /* the write is done, the sync is not */
+    fixture_append(w, 2, 4, 60, PAYLOAD);
+    assert_true(wal_mem_is_dead(m));
+    fixture_close(w, &rec);
+    m = wal_mem_reborn(m);
+    wal_mem_forget_dirty(m);
+    w = fixture_open(m, &rec);
+    assert_int_equal(rec.n_entries, 63);
+    after = wal_mem_power_cut(m, 0);
+    fixture_close(w, &rec);
+    (void)wal_mem_free(m);
+    w = fixture_open(after, &rec);
+    assert_int_equal(rec.n_entries, 63);
+    fixture_close(w, &rec);
+    (void)wal_mem_free(after);
+}
+
+/* Marks alone would let remains of an earlier start through right behind an OPEN record. */
+TEST(wal, a_record_of_an_older_epoch_ends_the_log)
+{
+    struct wal_mem *m = wal_mem_new(5);
+    _cleanup_strbuf_ struct strbuf records = {0};
+    struct wal_record r = {.type = WAL_RECORD_HARD, .mark = WAL_RECORDS_START, .epoch = 4};
+    struct wal_segment *s = NULL;
+    _cleanup_wal_scan_ struct wal_scan scan;
+    const char *step;
+
+    for (uint32_t epoch = 4; epoch >= 3; epoch--) {
+        r.epoch = epoch;
+        wal_record_encode(&r, 77, WAL_RECORDS_START + records.len, &records);
+    }
+    assert_int_equal(wal_segment_create(wal_mem_disk(m), 1, 77, FIXTURE_SEGMENT,
+                         strbuf_bytes(&records), NULL, &s, &step),
+        0);
+    wal_scan_init(&scan, s);
+    assert_true(wal_scan_next(&scan, &r));
+    assert_int_equal(r.epoch, 4);
+    assert_false(wal_scan_next(&scan, &r));
+    assert_int_equal(scan.at, WAL_RECORDS_START + 48);
+    (void)wal_segment_free(s);
+    (void)wal_mem_free(m);
+}
+
 TEST(wal, a_missing_or_foreign_segment_is_corruption)
 {
     uint64_t segments, other_segments;
@@ -464,6 +517,8 @@ TEST_MAIN(UNIT(wal, a_tail_damaged_from_any_byte_of_the_last_two_records_boots),
     UNIT(wal, a_record_copied_over_another_is_corruption), UNIT(wal, a_stale_block_is_corruption),
     UNIT(wal, the_last_batch_is_vouched_for_after_a_clean_close),
     UNIT(wal, the_last_batch_is_vouched_for_by_the_next_start),
+    UNIT(wal, what_recovery_reports_survives_a_failed_fsync_before_it),
+    UNIT(wal, a_record_of_an_older_epoch_ends_the_log),
     UNIT(wal, a_missing_or_foreign_segment_is_corruption),
     UNIT(wal, an_unreadable_block_is_corruption_before_the_mark),
     UNIT(wal, records_of_an_earlier_life_never_come_back))
