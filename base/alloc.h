@@ -19,6 +19,6 @@ char *xstrndup(const char *s, size_t n);
 void *xmemdup(const void *p, size_t n);
 /* A new string, the caller's. */
 _printf_(1, 2) char *xasprintf(const char *fmt, ...);
-char *xvasprintf(const char *fmt, va_list ap);
+_printf_(1, 0) char *xvasprintf(const char *fmt, va_list ap);
 
 #endif

@@ -61,7 +61,7 @@ static inline void strbuf_append_bytes(struct strbuf *s, struct bytes b)
 void strbuf_append_str(struct strbuf *s, const char *str);
 void strbuf_append_char(struct strbuf *s, char c);
 _printf_(2, 3) void strbuf_printf(struct strbuf *s, const char *fmt, ...);
-void strbuf_vprintf(struct strbuf *s, const char *fmt, va_list ap);
+_printf_(2, 0) void strbuf_vprintf(struct strbuf *s, const char *fmt, va_list ap);
 /* NUL-terminated view, valid until the next change. The NUL is not counted in len. */
 const char *strbuf_cstr(struct strbuf *s);
 /* The contents as a string that is the caller's; s is empty afterwards. */

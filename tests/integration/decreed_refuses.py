@@ -91,7 +91,7 @@ class DecreedRefuses(unittest.TestCase):
             code, text = self.store(folder, "--initial-cluster=a=http://127.0.0.1:1")
         self.assertEqual(code, 2)
         self.assertIn("m1", text)
-        self.assertIn("initial-cluster", text)
+        self.assertIn("initial cluster", text)
 
     def test_malformed_url(self):
         with tempfile.TemporaryDirectory() as folder:
