@@ -1,0 +1,84 @@
+/* Members of a cluster in one thread: virtual time, frames in a queue, disks in memory. For tests
+ * of the node's core; every run from the same seed is the same. */
+#ifndef DECREE_TESTS_NODE_SIM_H
+#define DECREE_TESTS_NODE_SIM_H
+
+#include "node_core.h"
+#include "wal_disk_mem.h"
+
+enum { SIM_MEMBERS_MAX = 3, SIM_HEARTBEAT_MS = 100, SIM_ELECTION_TICKS = 10 };
+
+struct sim;
+
+struct sim_member {
+    struct sim *sim;
+    size_t i;
+    uint64_t id;
+    struct wal_mem *mem;
+    struct core_env env;
+    struct store *core; /* NULL while it is down */
+    bool cut;           /* no frame reaches or leaves it */
+    uint64_t chance;
+};
+
+/* A frame or a stream's event on its way. */
+enum sim_event_kind { SIM_FRAME, SIM_READY, SIM_STREAM, SIM_REPLY, SIM_DOWN, SIM_CUT };
+struct sim_event {
+    struct list link;
+    enum sim_event_kind kind;
+    size_t from, to;
+    struct buf *body;
+};
+
+struct sim {
+    size_t n;
+    uint64_t now_ms;
+    struct sim_member members[SIM_MEMBERS_MAX];
+    struct list events;
+    bool paused[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];   /* stream from, to: the receiver holds it */
+    size_t on_way[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* bytes of it */
+    bool full[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];
+    uint64_t freed;            /* memory_freed hints */
+    uint64_t frames;           /* delivered */
+    uint64_t stream_cut_after; /* stream bytes after which it breaks, once; 0 = never */
+    /* of all members, set before sim_start */
+    uint64_t snapshot_count, snapshot_keep, quota_bytes;
+};
+
+void sim_init(struct sim *s, size_t n);
+void sim_deinit(struct sim *s);
+/* Starts a member from its disk; fails the test when it does not. */
+void sim_start(struct sim *s, size_t i);
+int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, struct err *reterr);
+/* Stops it as kill -9 would: what was written stays readable, what was not is lost. */
+void sim_kill(struct sim *s, size_t i);
+void sim_stop(struct sim *s, size_t i);
+
+/* Everything that can be done without time going on. */
+void sim_settle(struct sim *s);
+/* Time goes on in steps of 10 ms. */
+void sim_run(struct sim *s, uint64_t ms);
+/* Runs until all members that are up and not cut agree on a leader among them; its index. */
+size_t sim_elect(struct sim *s);
+
+/* One call, run to its end (at most ten seconds of virtual time). */
+struct sim_call {
+    struct store_call call;
+    bool done;
+    int status;
+    struct store_header header;
+    struct lease_reply lease; /* keys left out */
+    int64_t deleted, count;
+    bool succeeded;
+    size_t n_members;
+    char value[64], name[64]; /* of the first key; of the first member */
+};
+void sim_submit(struct sim *s, size_t i, struct sim_call *c);
+int sim_call(struct sim *s, size_t i, struct sim_call *c);
+int sim_put(struct sim *s, size_t i, const char *key, const char *value);
+/* Linearizable; the value ends up in c->value. */
+int sim_get(struct sim *s, size_t i, const char *key, struct sim_call *c);
+/* Fails the test unless all members that are up have the same keyspace. */
+void sim_assert_equal(struct sim *s);
+
+#endif
