@@ -369,12 +369,16 @@ int json_to_proto(const ProtobufCMessageDescriptor *type, struct bytes text, str
     if (is_too_deep(text)) {
         return err_set(reterr, DECREE_EBAD_REQUEST, "more than %d levels", JSON_DEPTH_MAX);
     }
-    root = is_blank(text)
-        ? json_object()
-        : json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, &error);
+    root = is_blank(text) ? json_object()
+                          : json_loadb((const char *)text.data, text.len,
+                                JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     if (root == NULL) {
         return err_set(reterr, DECREE_EBAD_REQUEST, "%s (line %d column %d)", error.text,
             error.line, error.column);
+    }
+    if (json_is_null(root)) { /* absent, as everywhere */
+        json_decref(root);
+        root = json_object();
     }
     result = message_in(&r, type, root, ret);
     json_decref(root);
