@@ -13,7 +13,7 @@ class Watch(CliTest):
 
     def watch(self, *words):
         """A watch that is known to be there: it begins with what happens next."""
-        return self.start_decree("watch", *words, "--rev", str(self.revision() + 1))
+        return self.start_decree("watch", "--rev", str(self.revision() + 1), *words)
 
     def test_changes_are_shown_as_they_come_and_ctrl_c_is_success(self):
         running = self.watch("--prefix", "/w1/")
