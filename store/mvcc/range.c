@@ -22,13 +22,13 @@ struct walk {
     uint64_t left;    /* at the newest: how many are still to come */
 };
 
-static struct walk walk_begin(const struct mvcc *m, const struct key_range *range, int64_t revision)
+static struct walk walk_begin(
+    const struct mvcc *m, const struct key_range *range, int64_t revision, uint64_t count)
 {
-    struct walk w = {.range = *range, .revision = revision};
+    struct walk w = {.range = *range, .revision = revision, .left = count};
 
     if (!key_range_is_empty(range)) {
         w.cursor = index_seek(&m->index, range->start);
-        w.left = revision == 0 ? index_count(&m->index, range) : 0;
     }
     return w;
 }
@@ -52,13 +52,15 @@ static const struct version *walk_next(struct walk *w)
 
 static uint64_t walk_count(const struct mvcc *m, const struct key_range *range, int64_t revision)
 {
-    struct walk w = walk_begin(m, range, revision);
-    uint64_t n = w.left;
+    struct walk w;
+    uint64_t n = 0;
 
-    if (revision != 0) {
-        while (walk_next(&w) != NULL) {
-            n++;
-        }
+    if (revision == 0) {
+        return index_count(&m->index, range);
+    }
+    w = walk_begin(m, range, revision, 0);
+    while (walk_next(&w) != NULL) {
+        n++;
     }
     return n;
 }
@@ -186,6 +188,20 @@ static int fill(const struct range_request *r, const struct version **v, size_t 
     return 0;
 }
 
+/* Most reads are of one key. */
+static int read_single(const struct mvcc *m, const struct range_request *r, int64_t revision,
+    struct arena *arena, struct range_reply *ret)
+{
+    struct version *v = index_find(&m->index, r->key);
+    const struct version *found = revision != 0 ? version_at(v, revision) : v;
+
+    if (found == NULL || version_is_tombstone(found)) {
+        return 0;
+    }
+    ret->count = 1;
+    return r->count_only || !passes_filters(r, found) ? 0 : fill(r, &found, 1, arena, ret);
+}
+
 /* Only the first `limit` in the order of keys. */
 static int read_first(const struct range_request *r, struct walk *w, uint64_t count,
     struct arena *arena, struct range_reply *ret)
@@ -243,14 +259,19 @@ int range_read(const struct mvcc *m, const struct range_request *r, int64_t revi
     struct key_range range = key_range_parse(r->key, r->range_end);
     int64_t revision = r->revision > 0 && r->revision < revision_now ? r->revision : 0;
     bool by_key = r->sort_target == SORT_KEY && r->sort_order != SORT_DESCEND;
-    uint64_t count = walk_count(m, &range, revision);
+    uint64_t count;
     struct walk w;
 
-    *ret = (struct range_reply){.count = (int64_t)count};
+    *ret = (struct range_reply){0};
+    if (range.kind == KEY_SINGLE) {
+        return read_single(m, r, revision, arena, ret);
+    }
+    count = walk_count(m, &range, revision);
+    ret->count = (int64_t)count;
     if (r->count_only || count == 0) {
         return 0;
     }
-    w = walk_begin(m, &range, revision);
+    w = walk_begin(m, &range, revision, count);
     return by_key && !has_filters(r) ? read_first(r, &w, count, arena, ret)
                                      : read_sorted(r, &w, count, arena, ret);
 }

@@ -30,12 +30,12 @@ static void drive(uint64_t runs, size_t steps)
 
 TEST(mvcc_model, short_histories_agree)
 {
-    drive(100, 200);
+    drive(1000, 200);
 }
 
 TEST(mvcc_model, long_histories_agree)
 {
-    drive(4, 6000);
+    drive(12, 12000);
 }
 
 TEST_MAIN(UNIT(mvcc_model, short_histories_agree), UNIT(mvcc_model, long_histories_agree))
