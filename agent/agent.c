@@ -11,11 +11,11 @@
 #include "clock.h"
 #include "config.h"
 #include "file.h"
+#include "file_unit.h"
 #include "list.h"
 #include "log.h"
 #include "reporter.h"
 #include "sync.h"
-#include "unit.h"
 
 /* STARTING → RUNNING → STOPPING (units end, the reporter takes its leave) → STOPPED */
 enum agent_state { AGENT_STARTING, AGENT_RUNNING, AGENT_STOPPING, AGENT_STOPPED };

@@ -164,7 +164,7 @@ static size_t hunk_end(const struct script *s, size_t i)
 {
     size_t last = i;
 
-    for (; i < s->n && i - last <= 2 * DIFF_CONTEXT; i++) {
+    for (; i < s->n && i - last <= 2 * DIFF_CONTEXT + 1; i++) {
         if (s->edits[i] != KEEP) {
             last = i;
         }

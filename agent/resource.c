@@ -363,7 +363,8 @@ static int read_pairs(struct parser *p)
     return 0;
 }
 
-/* What is wrong with a {{…}} is said now, with its line, and not when the command is needed. */
+/* What is wrong with a {{…}} is said now, with its line, and not when the command is needed. A
+ * field that is not there expands to "<no value>", which no command wants. */
 static int try_expansion(struct parser *p, char *const *argv, int line)
 {
     static const char *const fields[] = {"src", "dest"};
@@ -372,12 +373,16 @@ static int try_expansion(struct parser *p, char *const *argv, int line)
     for (; *argv != NULL; argv++) {
         _cleanup_strbuf_ struct strbuf out = {0};
         _cleanup_err_ struct err e = {0};
+        int rc = 0;
 
-        if (strstr(*argv, "{{") != NULL &&
-            template_expand(
-                "command", bytes_str(*argv), ARRAY_SIZE(fields), fields, values, &out, &e) < 0) {
+        if (strstr(*argv, "{{") != NULL) {
+            rc = template_expand(
+                "command", bytes_str(*argv), ARRAY_SIZE(fields), fields, values, &out, &e);
+        }
+        if (rc < 0 || strstr(strbuf_cstr(&out), "<no value>") != NULL) {
             p->line = line;
-            return fail(p, "%s (commands know {{.src}} and {{.dest}})", e.text);
+            return fail(p, "a command knows {{.src}} and {{.dest}}; this is '%s'%s%s", *argv,
+                rc < 0 ? ": " : "", rc < 0 ? e.text : "");
         }
     }
     return 0;

@@ -13,7 +13,7 @@
  * Failure leaves the live file as it was, or puts back what the service took last (record.h). A
  * file that did not exist before stays although its reload fails: without it the service could
  * never start, and the debt is remembered. */
-#include "unit.h"
+#include "file_unit.h"
 
 #include <errno.h>
 #include <inttypes.h>

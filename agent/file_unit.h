@@ -1,7 +1,7 @@
 /* The life of one file: render, compare, stage, check, swap, reload, verify; or put the old bytes
  * back. One state machine a resource; units do not know each other. */
-#ifndef DECREE_AGENT_UNIT_H
-#define DECREE_AGENT_UNIT_H
+#ifndef DECREE_AGENT_FILE_UNIT_H
+#define DECREE_AGENT_FILE_UNIT_H
 
 #include <uv.h>
 
