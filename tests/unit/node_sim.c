@@ -253,6 +253,7 @@ void sim_stop(struct sim *s, size_t i)
         drop_stream(s, i, k);
         if (s->members[k].core != NULL) {
             core_stream_cut(s->members[k].core, s->members[i].id);
+            core_stream_down(s->members[k].core, s->members[i].id, "the member went away");
         }
     }
 }
