@@ -9,7 +9,7 @@
 #include "wal_internal.h"
 #include "wal_record.h"
 
-enum { RESERVE_MIN = 1024, RESERVE_MAX = 64 * 1024, BUF_KEEP_MAX = 256 * 1024 };
+enum { RESERVE_MIN = 1024, RESERVE_MAX = 256 * 1024, BUF_KEEP_MAX = 256 * 1024 };
 
 _noreturn_ void wal_fatal(struct wal *w, uint64_t seq, const char *step, int rc)
 {
@@ -20,7 +20,7 @@ _noreturn_ void wal_fatal(struct wal *w, uint64_t seq, const char *step, int rc)
 
 uint64_t wal_segment_reserve(const struct wal_segment *s)
 {
-    return MIN(MAX(s->bytes / 64, (uint64_t)RESERVE_MIN), (uint64_t)RESERVE_MAX);
+    return MIN(MAX(s->bytes / 16, (uint64_t)RESERVE_MIN), (uint64_t)RESERVE_MAX);
 }
 
 static uint64_t tail_at(const struct wal_tail *t)
