@@ -130,7 +130,7 @@ static void step_raft(struct store *s)
 
         core_calls_propose(s);
         core_reads_begin(s);
-        if (!take_update(s)) {
+        if (!take_update(s) && s->commit <= s->applied) {
             return;
         }
         core_apply(s);
