@@ -48,7 +48,7 @@ static void apply_publish(struct store *s, const struct entry *e)
 {
     if (members_publish(&s->members, e->publish.member, e->publish.name, e->publish.client_urls,
             e->publish.n_client_urls)) {
-        log_info("member is called name=%.*s member=%016" PRIx64, (int)e->publish.name.len,
+        log_info("member says who it is name=%.*s member=%016" PRIx64, (int)e->publish.name.len,
             (const char *)e->publish.name.data, e->publish.member);
     }
     if (e->publish.member == s->id && e->id.origin == s->id) {

@@ -586,6 +586,7 @@ int node_open(
         node_stop(n, NULL, NULL);
         return err;
     }
+    env_members_changed(n); /* before anybody can knock who would not be known */
     start(n, &o);
     *ret = n;
     return 0;
