@@ -82,6 +82,7 @@ static void compact_log(struct store *s, struct wal_snapshot_id id)
     wal_compact(s->wal, id, keep);
     raft_compact(s->raft, id.index, keep);
     s->snap_index = id.index;
+    s->env->memory_freed(s->env->data);
 }
 
 /* ---- the periodic snapshot ---- */
