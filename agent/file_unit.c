@@ -74,6 +74,7 @@ struct job {
     bool fixed_attrs;
     bool record_known; /* the record has been looked at since the start */
     bool owed;         /* the record says that the service has not taken what is there */
+    uint64_t taken_ms; /* when the service took what is there, as the record says */
     bool stale;
     uint64_t started_ms;
 };
@@ -193,6 +194,7 @@ static int look_at_record(struct unit *u)
             return rc;
         }
     }
+    u->job.taken_ms = same ? rec.taken_ms : 0;
     u->job.record_known = true;
     return 0;
 }
@@ -240,10 +242,10 @@ static void job_swap(struct unit *u)
 /* The service has taken what is there now. */
 static void job_record(struct unit *u)
 {
-    struct record rec = {
-        .dest = u->r->dest, .revision = u->revision, .taken = true, .bytes = u->rendered};
+    struct record rec = {.dest = u->r->dest, .revision = u->revision, .bytes = u->rendered};
 
     rec.attrs = target_wanted_attrs(&u->target);
+    rec.taken_ms = u->status.reloaded_ms;
     if (record_save(u->env.units_fd, u->r->name, &rec, &u->job.err) == 0) {
         u->job.result = JOB_DONE;
     }
@@ -535,6 +537,11 @@ static void after_stage(struct unit *u)
     struct job *job = &u->job;
 
     u->debt = u->debt || job->owed;
+    if (u->status.file_changed_ms == 0 && u->target.exists) {
+        /* The first look after a start: the file and the record know what was before. */
+        u->status.file_changed_ms = u->target.changed_ms;
+        u->status.reloaded_ms = job->taken_ms;
+    }
     switch (job->result) {
     case JOB_DONE:
         if (u->r->check.argv != NULL) {

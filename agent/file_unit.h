@@ -37,7 +37,7 @@ struct unit_status {
     enum unit_condition condition;
     int64_t
         rendered_revision;    /* the file in place is what this revision makes of it; 0 = unknown */
-    uint64_t file_changed_ms; /* wall time of the last rename; 0 = none since the start */
+    uint64_t file_changed_ms; /* wall time of the last change of the file; 0 = there is none */
     uint64_t reloaded_ms;     /* wall time of the last successful reload */
     uint64_t since_ms;        /* wall time since when the condition holds */
     const char *error;        /* the unit's; "" when there is none */

@@ -13,8 +13,6 @@ static const char magic[8] = "DECREC01";
 enum {
     HEADER = sizeof(magic) + 4,
     RECORD_MAX = TARGET_FILE_MAX + 64 * 1024,
-    FLAG_DEBT = 1,
-    FLAG_TAKEN = 2,
 };
 
 static char *file_name(const char *name)
@@ -26,7 +24,6 @@ static int decode(struct bytes b, struct record *r)
 {
     struct bytes body, dest, bytes;
     struct dec d;
-    uint8_t flags;
 
     if (b.len < HEADER || memcmp(b.data, magic, sizeof(magic)) != 0) {
         return -EBADMSG;
@@ -38,9 +35,8 @@ static int decode(struct bytes b, struct record *r)
     d = dec_make(body);
     dest = dec_bytes(&d);
     r->revision = (int64_t)dec_u64(&d);
-    flags = dec_u8(&d);
-    r->debt = (flags & FLAG_DEBT) != 0;
-    r->taken = (flags & FLAG_TAKEN) != 0;
+    r->debt = dec_u8(&d) != 0;
+    r->taken_ms = dec_u64(&d);
     r->attrs.mode = dec_u32(&d);
     r->attrs.uid = dec_u32(&d);
     r->attrs.gid = dec_u32(&d);
@@ -88,7 +84,8 @@ int record_save(int units_fd, const char *name, const struct record *r, struct e
     enc_u32(&b, 0);
     enc_bytes(&b, bytes_str(r->dest));
     enc_u64(&b, (uint64_t)r->revision);
-    enc_u8(&b, (uint8_t)((r->debt ? FLAG_DEBT : 0) | (r->taken ? FLAG_TAKEN : 0)));
+    enc_u8(&b, r->debt);
+    enc_u64(&b, r->taken_ms);
     enc_u32(&b, r->attrs.mode);
     enc_u32(&b, r->attrs.uid);
     enc_u32(&b, r->attrs.gid);

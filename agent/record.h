@@ -25,8 +25,8 @@ struct record {
     char *dest; /* owned; a record of another dest is not of use */
     int64_t revision;
     bool debt;
-    bool taken; /* false: the bytes were there before the agent, nobody knows whether they are in
-                   use; kept so that they can be put back */
+    uint64_t taken_ms; /* wall time at which the service took the bytes; 0: they were there before
+                          the agent, or no command tells, and they are kept to be put back */
     struct file_attrs attrs;
     struct strbuf bytes;
 };

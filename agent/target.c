@@ -67,6 +67,7 @@ static int read_file(struct target *t, struct err *reterr)
     t->exists = true;
     t->attrs =
         (struct file_attrs){.mode = st.st_mode & MODE_BITS, .uid = st.st_uid, .gid = st.st_gid};
+    t->changed_ms = (uint64_t)st.st_mtim.tv_sec * 1000 + (uint64_t)st.st_mtim.tv_nsec / 1000000;
     return file_read_at(t->dir_fd, t->name, TARGET_FILE_MAX, &t->bytes, reterr);
 }
 

@@ -29,6 +29,7 @@ struct target {
     int dir_fd;                     /* owned; held so that a renamed folder cannot be swapped in */
     bool exists;
     struct file_attrs attrs; /* of the file that is there */
+    uint64_t changed_ms;     /* of the file that is there: wall time of its last write */
     struct strbuf bytes;     /* of the file that is there */
 };
 

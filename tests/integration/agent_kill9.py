@@ -47,7 +47,7 @@ class Kill9(unittest.TestCase):
             h.wait_file(body(last), limit_s=20)
             until(10, "the service has taken the last one",
                   lambda: h.read("service") == body(last))
-            h.wait_status("ok", also=lambda s: s["reloaded_ms"] > 0)
+            h.wait_status("ok", also=lambda s: s["rendered_revision"] > last)
             self.assertEqual(os.listdir(h.out), ["app"], "a stage is left behind")
 
 

@@ -229,7 +229,7 @@ TEST(unit, first_render_swaps_reloads_and_is_remembered)
     assert_text(f, "log", "one\n");
     assert_int_equal(unit_status(f->unit).rendered_revision, 2);
     assert_int_equal(record_load(f->units_fd, "res", dest, &rec, NULL), 0);
-    assert_true(rec.taken && !rec.debt);
+    assert_true(rec.taken_ms > 0 && !rec.debt);
     assert_int_equal(rec.revision, 2);
     assert_int_equal(rec.attrs.mode, 0600);
 }
@@ -320,7 +320,9 @@ TEST(unit, file_without_a_record_was_never_taken)
     close_unit(f);
     open_unit(f, "", LOG_FILE, "");
     change(f, "one");
-    assert_text(f, "log", "one\n"); /* now it was */
+    assert_text(f, "log", "one\n");                    /* now it was */
+    assert_true(unit_status(f->unit).reloaded_ms > 0); /* and it is known when */
+    assert_true(unit_status(f->unit).file_changed_ms > 0);
 }
 
 TEST(unit, file_from_before_the_agent_is_put_back)
@@ -367,7 +369,7 @@ TEST(unit, quiet_time_ends_at_its_maximum)
     uint64_t start = clock_boot_ms();
 
     open_unit(f, "", LOG_FILE, "quiet_min=100ms\nquiet_max=250ms\n");
-    while (unit_status(f->unit).file_changed_ms == 0) {
+    while (unit_status(f->unit).condition == UNIT_WAITING) {
         assert_true(clock_boot_ms() - start < 5000);
         set_value(f, "busy");
         unit_wake(f->unit);
