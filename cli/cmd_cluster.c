@@ -126,9 +126,13 @@ static const json_t *member_by_id(const json_t *members, uint64_t id)
     return NULL;
 }
 
+/* The member that answered, or that the row is about; 0 when neither is known. */
 static uint64_t row_member_id(const json_t *row)
 {
-    return v3_uint(json_object_get(json_object_get(row, "status"), "header"), "member_id");
+    const json_t *status = json_object_get(row, "status");
+
+    return status != NULL ? v3_uint(json_object_get(status, "header"), "member_id")
+                          : v3_uint(row, "ID");
 }
 
 static bool endpoint_asked(const json_t *rows, const char *url)
@@ -166,6 +170,14 @@ static bool member_heard(const struct survey *s, const json_t *member)
     return false;
 }
 
+/* A member that nobody knows how to ask: it has not told its client address to the others. */
+static void survey_add_unknown(struct survey *s, const json_t *member)
+{
+    json_array_append_new(s->rows,
+        json_pack("{s:s, s:O, s:s}", "endpoint", "-", "ID", json_object_get(member, "ID"), "error",
+            "it has told the others no client address"));
+}
+
 /* Asks the members that the endpoints did not cover. */
 static void survey_ask_others(struct survey *s, int64_t timeout_ms)
 {
@@ -179,7 +191,9 @@ static void survey_ask_others(struct survey *s, int64_t timeout_ms)
         const char *url =
             json_string_value(json_array_get(json_object_get(member, "clientURLs"), 0));
 
-        if (url != NULL && !member_heard(s, member)) {
+        if (url == NULL && !member_heard(s, member)) {
+            survey_add_unknown(s, member);
+        } else if (!member_heard(s, member)) {
             strbuf_printf(&urls, "%s%s", urls.len != 0 ? "," : "", url);
         }
     }

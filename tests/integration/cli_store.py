@@ -47,7 +47,16 @@ class Store:
         until(30, "a leader", lambda: next((m for m in self.members if m.leads()), None))
         for m in self.members:
             until(30, f"{m.name} serves", lambda m=m: self.serves(m))
+        until(30, "all members have told their client addresses", self.all_published)
         return self
+
+    def all_published(self):
+        client = Client(self.members[0].client_port)
+        try:
+            members = client.call("/v3/cluster/member/list", {})["members"]
+            return len(members) == len(self.members) and all(m.get("clientURLs") for m in members)
+        finally:
+            client.close()
 
     @staticmethod
     def serves(member):
