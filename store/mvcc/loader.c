@@ -13,6 +13,9 @@ enum stage { STAGE_HEAD, STAGE_LEASES, STAGE_KEYS, STAGE_DONE };
 
 enum { RECORD_MAX = 2 * REQUEST_BYTES_MAX + 128 /* a key, a value and the integers */ };
 
+/* Of a revision or a version: nobody has counted so far, and counting on cannot overflow. */
+#define NUMBER_MAX ((uint64_t)INT64_MAX / 2)
+
 struct mvcc_loader {
     struct mvcc *m; /* owned; its index is in `builder` until the end */
     enum stage stage;
@@ -69,7 +72,7 @@ static int read_head(struct mvcc_loader *l, struct dec *d, struct err *reterr)
     if (!bytes_eq(magic, BYTES_LITERAL(SNAPSHOT_MAGIC))) {
         return corrupt(l, reterr, "not a snapshot of a keyspace, or of a format unknown here");
     }
-    if (revision < 1 || revision >= INT64_MAX || compacted > revision) {
+    if (revision < 1 || revision > NUMBER_MAX || compacted > revision) {
         return corrupt(l, reterr, "its revisions are impossible");
     }
     l->m->revision = (int64_t)revision;
@@ -133,8 +136,7 @@ static const char *check_record(const struct mvcc_loader *l, const struct record
         return "a change outside of the revisions";
     }
     if (!is_delete &&
-        (r->create < 2 || r->create > r->mod || r->version < 1 ||
-            r->version > (uint64_t)INT64_MAX)) {
+        (r->create < 2 || r->create > r->mod || r->version < 1 || r->version > NUMBER_MAX)) {
         return "an impossible version";
     }
     if (r->value.len > REQUEST_BYTES_MAX || (leased && r->lease == 0)) {
