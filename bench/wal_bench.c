@@ -16,6 +16,7 @@
 #include "wal.h"
 
 enum { SAMPLES = 500, ROUNDS_DEFAULT = 4, BARE_BYTES = 512, BARE_FILE_BYTES = 16 << 20 };
+enum { SNAPSHOT_BYTES = 128 << 20, SNAPSHOT_PIECE_BYTES = 64 << 10 };
 enum { VALUE_BYTES = 300, RECOVER_ENTRIES = 100000, RECOVER_BATCH = 1000 };
 
 struct times {
@@ -104,6 +105,16 @@ static void on_done(struct wal_append_req *req, int status)
     c->done = status == 0;
 }
 
+static void wait_wake(struct client *c)
+{
+    struct pollfd p = {.fd = c->wake_fd, .events = POLLIN};
+    eventfd_t count;
+
+    (void)poll(&p, 1, -1);
+    (void)eventfd_read(c->wake_fd, &count);
+    wal_poll(c->wal);
+}
+
 static void client_append(struct client *c, struct wal_entry *entries, size_t n)
 {
     struct wal_append_req req = {.entries = entries, .n_entries = n, .cb = on_done, .data = c};
@@ -114,12 +125,7 @@ static void client_append(struct client *c, struct wal_entry *entries, size_t n)
         exit(1);
     }
     while (!c->done) {
-        struct pollfd p = {.fd = c->wake_fd, .events = POLLIN};
-        eventfd_t count;
-
-        (void)poll(&p, 1, -1);
-        (void)eventfd_read(c->wake_fd, &count);
-        wal_poll(c->wal);
+        wait_wake(c);
     }
 }
 
@@ -174,6 +180,56 @@ static void bench_recovery(struct client *c, const char *dir, struct buf *payloa
     free(entries);
 }
 
+/* A snapshot of 128 MiB in pieces of 64 KiB, written (with its reading back) and read. */
+static void on_snapshot(void *data, int status, const char *text)
+{
+    if (status != 0) {
+        fprintf(stderr, "wal_bench: %s\n", text);
+        exit(1);
+    }
+    *(bool *)data = true;
+}
+
+static void read_snapshot(struct client *c, struct wal_snapshot_id id)
+{
+    struct snap_reader *r = NULL;
+    struct bytes piece;
+    uint64_t start = clock_boot_ns();
+    int rc = snap_reader_open(c->wal, id, &r, &piece, NULL);
+
+    while (rc == 0 && (rc = snap_reader_next(r, &piece, NULL)) == 0 && piece.len != 0) {}
+    printf("%-36s %6.1f ms, result %d\n", "snapshot of 128 MiB read", since_us(start) / 1000, rc);
+    (void)snap_reader_close(r);
+}
+
+static void bench_snapshot(struct client *c)
+{
+    const struct wal_snapshot_id id = {.term = 1, .index = RECOVER_ENTRIES};
+    struct snap_writer *s = NULL;
+    struct buf *piece = buf_new(SNAPSHOT_PIECE_BYTES);
+    uint64_t start = clock_boot_ns();
+    bool done = false;
+
+    memset(piece->data, 's', piece->len);
+    if (snap_writer_open(c->wal, id, (struct bytes){0}, &s, NULL) < 0) {
+        exit(1);
+    }
+    for (size_t i = 0; i < SNAPSHOT_BYTES / SNAPSHOT_PIECE_BYTES; i++) {
+        while (snap_writer_queued(s) >= SNAP_WINDOW_BYTES) {
+            wait_wake(c);
+        }
+        snap_writer_write(s, piece);
+    }
+    snap_writer_finish(s, on_snapshot, &done);
+    while (!done) {
+        wait_wake(c);
+    }
+    printf("%-36s %6.1f ms\n", "snapshot of 128 MiB written, verified", since_us(start) / 1000);
+    read_snapshot(c, id); /* from the disk: verifying dropped it from the cache … */
+    read_snapshot(c, id); /* … and from the cache */
+    buf_unref(piece);
+}
+
 int main(int argc, char **argv)
 {
     const char *folder = argc > 1 ? argv[1] : ".";
@@ -200,6 +256,7 @@ int main(int argc, char **argv)
     print("one entry through the log", &wal);
     printf("%-36s %6.2f\n", "ratio of the medians", percentile(&wal, 50) / percentile(&bare, 50));
     bench_recovery(&c, dir, payload);
+    bench_snapshot(&c);
     (void)wal_close(c.wal);
     buf_unref(payload);
     free(bare.us);

@@ -100,8 +100,8 @@ enum { WAL_FULL = 1 };
 /* Queues a batch. cb runs once, later, never inside this call. Returns 0, or WAL_FULL when the
  * disk has no room for it in reserve (nothing taken; F10: refuse proposals, serve reads, go on when
  * wal_has_room says so). A batch that holds only a hard state is always taken; the segment has room
- * for some thousand of them behind the last entry (64 KiB of the first, small one). Entries accepted
- * while nothing was known of a full disk wait for room and complete when there is some. */
+ * for some thousand of them behind the last entry (64 KiB of the first, small one). Entries
+ * accepted while nothing was known of a full disk wait for room and complete when there is some. */
 int wal_append(struct wal *w, struct wal_append_req *req);
 /* Room for a batch of that many payload bytes; while false, the log retries to reserve a segment
  * each time it is asked (at most once a second). */

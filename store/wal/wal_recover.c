@@ -110,11 +110,17 @@ static uint64_t term_of(const struct replay *r, uint64_t index)
     return index == rec->snapshot.index ? r->term_at_snapshot : 0;
 }
 
+/* No log gets there; sums with an index that a file gave cannot overflow. */
+static bool is_index(uint64_t index)
+{
+    return index < UINT64_MAX / 2;
+}
+
 static int fold_entry(struct replay *r, const struct wal_record *e)
 {
     struct wal_recovery *rec = r->rec;
 
-    if (e->index == 0 || e->index > r->last_index + 1 || e->term == 0 ||
+    if (!is_index(e->index) || e->index == 0 || e->index > r->last_index + 1 || e->term == 0 ||
         (e->index > 1 && e->term < term_of(r, e->index - 1))) {
         return DECREE_ECORRUPT;
     }
@@ -161,7 +167,7 @@ static int fold_head(struct replay *r, const struct wal_record *e)
     struct wal_head h;
     struct wal_identity *id = &r->rec->identity;
 
-    if (!wal_head_decode(e->body, &h)) {
+    if (!wal_head_decode(e->body, &h) || !is_index(h.last_index)) {
         return DECREE_ECORRUPT;
     }
     if (!r->begun) {
@@ -190,6 +196,9 @@ static int fold(struct replay *r, struct wal_segment *s, const struct wal_record
         s->max_index = MAX(s->max_index, e->index);
         return fold_entry(r, e);
     case WAL_RECORD_RESET:
+        if (!is_index(e->index)) {
+            return DECREE_ECORRUPT;
+        }
         begin_at(r, e->index, e->term);
         s->max_index = 0;
         list_for_each (l, &r->found->segments) {
@@ -375,6 +384,11 @@ static int join_snapshot(struct replay *r)
 
     end->last_index = r->last_index;
     end->last_term = r->last_term;
+    if (end->epoch == UINT32_MAX) {
+        return err_set(r->reterr, DECREE_ECORRUPT,
+            "wal/%s: a record of an impossible epoch, behind offset %" PRIu64 "; " WAL_ADVICE,
+            r->name, end->at);
+    }
     if (r->first > rec->snapshot.index + 1) {
         return err_set(r->reterr, DECREE_ECORRUPT,
             "the log begins at index %" PRIu64 " and the newest whole snapshot is at %" PRIu64

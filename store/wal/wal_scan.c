@@ -117,14 +117,14 @@ static void note_record(
 {
     struct wal_record r;
 
-    if (!wal_record_decode_header(p, s->segment->salt, at, &r)) {
+    if (!wal_record_decode_header(p, s->segment->salt, at, &r) || r.mark > at) {
         return;
     }
     rest->epoch = MAX(rest->epoch, r.epoch);
     if (r.epoch >= s->epoch) {
         rest->torn_bytes = MAX(rest->torn_bytes, at + WAL_RECORD_HEADER_BYTES - s->at);
     }
-    if (r.mark > s->at && r.mark <= at && rest->proof_at == 0) {
+    if (r.mark > s->at && rest->proof_at == 0) {
         rest->proof_at = at;
         rest->proof_mark = r.mark;
     }

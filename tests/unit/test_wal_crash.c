@@ -18,8 +18,7 @@ struct run {
     uint64_t rng;
     struct wal_mem *mem;
     struct wal *wal;
-    struct model model;  /* acknowledged */
-    struct model future; /* with what was sent since */
+    struct model model; /* acknowledged */
     /* Snapshots that may be found: the last durable one and one that was being made. */
     struct wal_snapshot_id snapshot, maybe_snapshot;
 };

@@ -145,15 +145,12 @@ static _unused_ struct wal_mem *fixture_kill(
     return copy;
 }
 
-/* Writes a whole snapshot of that many pieces. */
-static _unused_ int fixture_snapshot(struct wal *w, struct wal_snapshot_id id, size_t pieces);
-
 struct fixture_outcome {
     int calls, status;
     char text[256];
 };
 
-static void fixture_on_snap(void *data, int status, const char *text)
+static _unused_ void fixture_on_snap(void *data, int status, const char *text)
 {
     struct fixture_outcome *o = data;
 
@@ -162,7 +159,8 @@ static void fixture_on_snap(void *data, int status, const char *text)
     (void)snprintf(o->text, sizeof(o->text), "%s", text != NULL ? text : "");
 }
 
-static int fixture_snapshot(struct wal *w, struct wal_snapshot_id id, size_t pieces)
+/* Writes a whole snapshot of that many pieces; returns its status. */
+static _unused_ int fixture_snapshot(struct wal *w, struct wal_snapshot_id id, size_t pieces)
 {
     struct fixture_outcome o = {0};
     struct snap_writer *s = NULL;
