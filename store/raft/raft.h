@@ -25,13 +25,14 @@
 /* Outcomes of raft_step. */
 enum {
     RAFT_OK = 0,
-    RAFT_NOT_LEADER =
-        1,            /* proposal or read refused here: no leader is known, or it is handing over */
-    RAFT_BUSY = 2,    /* proposal refused: uncommitted bytes would pass the limit */
-    RAFT_STALE = 3,   /* snapshot install: the log holds it all; keep state and log as they are */
-    RAFT_REFUSED = 4, /* this leader cannot do that now: a change of membership while one is not
-                         committed, none of its own term is, or of more than one voter; a transfer
-                         to one who is no voter */
+    RAFT_NOT_LEADER = 1, /* proposal or read refused: no leader is known, or it is handing over */
+    RAFT_BUSY = 2,       /* proposal refused: uncommitted bytes would pass the limit */
+    /* Snapshot install: not taken, since the log holds it all or a newer term is under way; keep
+     * state and log as they are. */
+    RAFT_STALE = 3,
+    /* Not what this leader can do now: a change of membership while the last one, or all of its own
+     * term, is uncommitted, or one of more than one voter; a transfer to one who is no voter. */
+    RAFT_REFUSED = 4,
 };
 
 struct raft_entry_id {
@@ -40,9 +41,8 @@ struct raft_entry_id {
 };
 
 enum raft_entry_type {
-    RAFT_ENTRY_NORMAL =
-        0, /* payload is the caller's; an empty one is the leader's own of a new term */
-    RAFT_ENTRY_CONF = 1, /* payload is raft_conf_encode's */
+    RAFT_ENTRY_NORMAL = 0, /* payload is the caller's; empty: the first entry of a new leader */
+    RAFT_ENTRY_CONF = 1,   /* payload is raft_conf_encode's */
 };
 
 struct raft_entry {
@@ -81,9 +81,8 @@ enum raft_msg_type {
     RAFT_MSG_APPEND_REPLY,
     RAFT_MSG_HEARTBEAT,
     RAFT_MSG_HEARTBEAT_REPLY,
-    RAFT_MSG_PROPOSE, /* entries forwarded to the leader; term = the leadership they were meant for
-                       */
-    RAFT_MSG_READ,    /* a follower asks the leader for a read index */
+    RAFT_MSG_PROPOSE,    /* entries for the leader; term = the leadership they are meant for */
+    RAFT_MSG_READ,       /* a follower asks the leader for a read index */
     RAFT_MSG_READ_REPLY, /* index to wait for; reject = ask again */
     RAFT_MSG_TIMEOUT_NOW,
     RAFT_MSG_TYPE_END,
@@ -137,7 +136,7 @@ struct raft_event {
             const struct raft_proposal *list;
             size_t n;
         } propose;
-        uint64_t context; /* READ: unique per attempt, never 0 */
+        uint64_t context; /* READ: never 0, never the same again, not even after a restart */
         uint64_t seq;     /* PERSISTED */
         uint64_t index;   /* APPLIED */
         uint64_t peer;    /* UNREACHABLE, TRANSFER */
@@ -196,8 +195,7 @@ struct raft_options {
     unsigned inflight_msgs_max; /* 512 appends on the way to one follower … */
     size_t inflight_bytes_max;  /* … or 1 MiB: bounds a stalled follower's memory */
     size_t append_bytes_max;    /* 1 MiB a message: one large message must not hold up heartbeats */
-    size_t uncommitted_bytes_max; /* 64 MiB proposed and not committed: an isolated leader stays
-                                     small */
+    size_t uncommitted_bytes_max; /* 64 MiB proposed and not committed: bounds an isolated leader */
 };
 
 /* What was on disk: hard state, the snapshot's place and configuration (id {0,0} and an empty conf

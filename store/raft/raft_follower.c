@@ -112,14 +112,15 @@ void raft_follower_flush(struct raft *r)
     raft_msg_push(r, &reply);
 }
 
-/* Returns RAFT_STALE when the log holds all that the snapshot does. */
+/* Whose log agrees with the leader's beyond the snapshot has all of it already. */
 static int take_snapshot(struct raft *r, struct raft_entry_id id, const struct raft_conf *conf)
 {
-    if (id.index <= r->commit) {
+    if (raft_log_has(&r->log, id)) {
+        r->commit = MAX(r->commit, id.index);
+        r->leader_match = MAX(r->leader_match, r->commit);
         return RAFT_STALE;
     }
-    if (raft_log_has(&r->log, id)) {
-        r->commit = id.index;
+    if (id.index <= r->leader_match) {
         return RAFT_STALE;
     }
     raft_log_reset(&r->log, id);
@@ -127,31 +128,27 @@ static int take_snapshot(struct raft *r, struct raft_entry_id id, const struct r
     raft_confs_deinit(&r->confs);
     raft_confs_init(&r->confs, id.index, conf);
     raft_peers_rebuild(r);
-    r->commit = r->commit_handed = r->applied = id.index;
+    r->commit = r->commit_handed = r->applied = r->leader_match = id.index;
     return RAFT_OK;
 }
 
 int raft_on_install(struct raft *r, const struct raft_event *event)
 {
     uint64_t from = event->install.from, term = event->install.term;
-    bool from_leader = term >= r->term && from != r->options.id;
     int rc;
 
-    decree_assert(event->install.id.index > 0 && event->install.id.term > 0);
-    decree_assert(event->install.conf->n <= RAFT_MEMBERS_MAX);
-    if (term > r->term ||
-        (from_leader && (r->role != RAFT_FOLLOWER || r->leader == RAFT_NONE) &&
-            r->role != RAFT_LEADER)) {
+    if (!raft_install_is_sane(r, event)) {
+        return RAFT_STALE;
+    }
+    if (term > r->term || (term == r->term && r->role != RAFT_LEADER && r->leader == RAFT_NONE)) {
         raft_become_follower(r, term, from);
     }
     if (r->role != RAFT_FOLLOWER) {
-        return RAFT_STALE; /* of an older term, and this one has its own log to defend by now */
+        return RAFT_STALE; /* of an older term, and this member is after a newer one by now */
     }
     rc = take_snapshot(r, event->install.id, event->install.conf);
-    r->leader_match = MAX(r->leader_match, r->commit);
-    if (from_leader && r->leader == from) {
+    if (term == r->term && r->leader == from) {
         r->election_elapsed = 0;
-        r->leader_match = MAX(r->leader_match, event->install.id.index);
         r->ack_wanted = true;
     }
     return rc;

@@ -221,6 +221,8 @@ void raft_outbox_clear(struct raft_outbox *o);
 /* Is this something that a correct member could have sent to this one? Only then may handlers rely
  * on the fields (see the table in raft_msg.c). */
 bool raft_msg_is_sane(const struct raft *r, const struct raft_msg *m);
+/* The same of a snapshot's place: it comes from the network as well. */
+bool raft_install_is_sane(const struct raft *r, const struct raft_event *event);
 /* A message of this term from this member. */
 struct raft_msg raft_msg_make(const struct raft *r, enum raft_msg_type type, uint64_t to);
 void raft_msg_push(struct raft *r, const struct raft_msg *m);

@@ -105,6 +105,16 @@ bool raft_msg_is_sane(const struct raft *r, const struct raft_msg *m)
     }
 }
 
+bool raft_install_is_sane(const struct raft *r, const struct raft_event *event)
+{
+    struct raft_entry_id id = event->install.id;
+
+    return id.index > 0 && id.index <= COUNT_MAX && id.term > 0 && id.term <= event->install.term &&
+        event->install.term <= COUNT_MAX && event->install.from != RAFT_NONE &&
+        event->install.from != r->options.id && event->install.conf->n > 0 &&
+        event->install.conf->n <= RAFT_MEMBERS_MAX;
+}
+
 struct raft_msg raft_msg_make(const struct raft *r, enum raft_msg_type type, uint64_t to)
 {
     return (struct raft_msg){.type = type, .from = r->options.id, .to = to, .term = r->term};
