@@ -16,8 +16,9 @@ enum {
     IDLE_TIMEOUT_MS = 75 * 1000,   /* HTTP/1.1 between two requests, as common proxies wait */
     H2_IDLE_TIMEOUT_MS = 30 * 60 * 1000, /* etcd clients keep one connection for hours */
     WRITE_STALL_MS = 60 * 1000,          /* the peer takes no byte of what waits in the socket */
-    STOP_GRACE_MS = 5 * 1000,            /* for calls under way when the daemon stops */
-    TCP_KEEPALIVE_S = 60,                /* finds peers that vanished without a word */
+    LINGER_MS = 1000,         /* HTTP/2: for a client to end a request that is answered already */
+    STOP_GRACE_MS = 5 * 1000, /* for calls under way when the daemon stops */
+    TCP_KEEPALIVE_S = 60,     /* finds peers that vanished without a word */
 
     /* ---- HTTP/2 ---- */
     /* etcd has no limit and its clients open one stream a watch on one connection (kube-apiserver

@@ -208,6 +208,10 @@ static void on_deadline(struct deadline *d)
 {
     struct exchange *ex = container_of(d, struct exchange, deadline);
 
+    if (ex->done) {
+        ex->transport->abort(ex); /* answered long ago, and the client does not end */
+        return;
+    }
     if (ex->service->expired != NULL && ex->service->expired(ex)) {
         return;
     }

@@ -57,6 +57,8 @@ struct rpc {
     bool calling;  /* call is with the store */
     bool received; /* unary: the request is complete */
     struct store_call call;
+    int refusal;              /* gRPC status with which the complete request will be answered… */
+    const char *refusal_text; /* …and its text, in the exchange's arena; refusal 0: none */
     struct json_scan scan;
     size_t scanned;             /* bytes of in that scan has seen */
     struct watch_stream *watch; /* METHOD_WATCH: owned */
@@ -72,8 +74,9 @@ struct exchange {
     const struct service *service; /* NULL until routed */
     struct arena arena;            /* everything of the request below */
     struct deadline deadline;
-    int32_t stream_id;   /* HTTP/2 */
-    size_t header_bytes; /* HTTP/2: of the list so far */
+    int32_t stream_id;     /* HTTP/2 */
+    size_t header_bytes;   /* HTTP/2: of the list so far */
+    size_t unwanted_bytes; /* HTTP/2: of a body that goes on after the answer */
 
     /* request */
     enum http_verb verb;

@@ -127,8 +127,10 @@ static void reset(struct h2 *h, int32_t stream_id, uint32_t code)
 
 static void abort_exchange(struct exchange *ex)
 {
+    uint32_t code = ex->done ? NGHTTP2_NO_ERROR : NGHTTP2_ENHANCE_YOUR_CALM;
+
     ex->done = true;
-    reset(ex->conn->h2, ex->stream_id, NGHTTP2_ENHANCE_YOUR_CALM);
+    reset(ex->conn->h2, ex->stream_id, code);
 }
 
 static const struct transport transport = {respond, wake, abort_exchange};
@@ -252,14 +254,25 @@ static int on_data(nghttp2_session *session _unused_, uint8_t flags _unused_, in
 {
     struct exchange *ex = exchange_of(user_data, stream_id);
 
-    if (ex != NULL) {
-        exchange_input(ex, bytes_make(data, n));
+    if (ex == NULL) {
+        return 0;
     }
+    if (ex->done) {
+        ex->unwanted_bytes += n;
+        if (ex->unwanted_bytes > H2_STREAM_WINDOW) {
+            reset(user_data, stream_id, NGHTTP2_NO_ERROR);
+        }
+        return 0;
+    }
+    exchange_input(ex, bytes_make(data, n));
     return 0;
 }
 
-/* An answer that is complete while the client still sends (an early error): tell it to stop. */
-static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
+/* An answer that is complete while the client still sends (an early error). RFC 9113 8.1 would let
+ * us reset the stream now, but clients exist that lose the answer over it: they get a moment to end
+ * by themselves. */
+static int on_frame_sent(
+    nghttp2_session *session _unused_, const nghttp2_frame *frame, void *user_data)
 {
     struct h2 *h = user_data;
     struct exchange *ex;
@@ -270,8 +283,7 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
     }
     ex = exchange_of(h, frame->hd.stream_id);
     if (ex != NULL && !ex->in_done) {
-        (void)nghttp2_submit_rst_stream(
-            session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+        deadline_set(&ex->api->deadlines, &ex->deadline, LINGER_MS);
     }
     return 0;
 }

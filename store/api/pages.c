@@ -14,13 +14,6 @@ static void page(struct exchange *ex, int status, const char *type, const char *
     exchange_page(ex, status, type, bytes_str(body));
 }
 
-static void no_input(struct exchange *ex)
-{
-    exchange_take(ex, ex->in.len);
-}
-
-static void nothing(struct exchange *ex _unused_) {}
-
 /* ---- fixed answers ---- */
 
 static void not_found(struct exchange *ex)
@@ -37,11 +30,17 @@ static void not_allowed(struct exchange *ex)
     page(ex, 405, text_type, "Method Not Allowed\n");
 }
 
-static void refusal(struct exchange *ex)
+static int browser_status(const struct exchange *ex)
 {
     const struct api_options *o = &ex->api->options;
-    int status = route_browser_check(
+
+    return route_browser_check(
         ex->host, ex->origin, ex->fetch_site, o->host_whitelist, o->n_host_whitelist);
+}
+
+static void refusal(struct exchange *ex)
+{
+    int status = browser_status(ex);
 
     log_info("request of a browser refused status=%d origin=%.*s host=%.*s peer=%s", status,
         (int)ex->origin.len, (const char *)ex->origin.data, (int)ex->host.len,
@@ -153,7 +152,55 @@ static void readyz(struct exchange *ex)
     read_store(ex, false, on_probe);
 }
 
-static void reader_gone(struct exchange *ex)
+/* ---- the service ---- */
+
+static const struct {
+    const char *path;
+    bool any_verb;
+    void (*make)(struct exchange *ex);
+} pages[] = {
+    {"/version", false, version},
+    {"/health", false, health},
+    {"/livez", false, livez},
+    {"/readyz", false, readyz},
+    {"/metrics", true, metrics},
+};
+
+static void make(struct exchange *ex)
+{
+    if (browser_status(ex) != 0) {
+        refusal(ex);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
+        if (bytes_eq(ex->path, bytes_str(pages[i].path))) {
+            if (pages[i].any_verb || ex->verb == VERB_GET) {
+                pages[i].make(ex);
+            } else {
+                not_allowed(ex);
+            }
+            return;
+        }
+    }
+    if (method_by_json_path(route_json_path(ex->path)) != NULL) {
+        not_allowed(ex);
+    } else {
+        not_found(ex);
+    }
+}
+
+static void start(struct exchange *ex _unused_) {}
+
+/* A page is made when the request is complete; what it has for a body is dropped. */
+static void input(struct exchange *ex)
+{
+    exchange_take(ex, ex->in.len);
+    if (ex->in_done) {
+        make(ex);
+    }
+}
+
+static void gone(struct exchange *ex)
 {
     if (ex->rpc.calling) {
         ex->rpc.calling = false;
@@ -161,32 +208,4 @@ static void reader_gone(struct exchange *ex)
     }
 }
 
-/* ---- the table ---- */
-
-static const struct service not_found_service = {not_found, no_input, NULL, NULL, nothing};
-static const struct service not_allowed_service = {not_allowed, no_input, NULL, NULL, nothing};
-const struct service refusal_service = {refusal, no_input, NULL, NULL, nothing};
-
-static const struct {
-    const char *path;
-    bool any_verb;
-    struct service service;
-} pages[] = {
-    {"/version", false, {version, no_input, NULL, NULL, nothing}},
-    {"/health", false, {health, no_input, NULL, NULL, reader_gone}},
-    {"/livez", false, {livez, no_input, NULL, NULL, reader_gone}},
-    {"/readyz", false, {readyz, no_input, NULL, NULL, reader_gone}},
-    {"/metrics", true, {metrics, no_input, NULL, NULL, nothing}},
-};
-
-const struct service *page_service(const struct exchange *ex)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(pages); i++) {
-        if (bytes_eq(ex->path, bytes_str(pages[i].path))) {
-            return pages[i].any_verb || ex->verb == VERB_GET ? &pages[i].service
-                                                             : &not_allowed_service;
-        }
-    }
-    return method_by_json_path(route_json_path(ex->path)) != NULL ? &not_allowed_service
-                                                                  : &not_found_service;
-}
+const struct service page_service = {.start = start, .input = input, .gone = gone};

@@ -5,9 +5,7 @@
 
 #include "exchange.h"
 
-/* Never NULL: 404 and 405 are pages too. */
-const struct service *page_service(const struct exchange *ex);
-/* For requests that route_browser_check refuses. */
-extern const struct service refusal_service;
+/* 403, 404, 405 and 421 are pages too. */
+extern const struct service page_service;
 
 #endif

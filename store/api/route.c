@@ -101,10 +101,10 @@ const struct service *route(const struct exchange *ex)
     }
     if (route_browser_check(
             ex->host, ex->origin, ex->fetch_site, o->host_whitelist, o->n_host_whitelist) != 0) {
-        return &refusal_service;
+        return &page_service;
     }
     if (ex->verb == VERB_POST && method_by_json_path(json_path) != NULL) {
         return &rpc_service;
     }
-    return page_service(ex);
+    return &page_service;
 }

@@ -515,6 +515,18 @@ static void serve_stream(struct exchange *ex)
 
 /* ---- the service ---- */
 
+/* What the headers alone tell to be wrong is answered when the request has ended, as there are
+ * clients that lose an answer which comes before they have sent everything; but a stream may have
+ * no end, so not later than LINGER_MS. */
+static void refuse(struct exchange *ex, int status, const char *text)
+{
+    struct bytes copy = arena_copy(&ex->arena, bytes_str(text));
+
+    ex->rpc.refusal = status;
+    ex->rpc.refusal_text = copy.data != NULL ? (const char *)copy.data : "";
+    deadline_set(&ex->api->deadlines, &ex->deadline, LINGER_MS);
+}
+
 static void refuse_path(struct exchange *ex)
 {
     const uint8_t *slash = NULL;
@@ -527,7 +539,7 @@ static void refuse_path(struct exchange *ex)
     if (slash == NULL) {
         strbuf_printf(&text, "malformed method name: \"%.*s\"", (int)ex->path.len,
             (const char *)ex->path.data);
-        rpc_end(ex, GRPC_RESOURCE_EXHAUSTED, strbuf_cstr(&text)); /* sic: grpc-go's code */
+        refuse(ex, GRPC_RESOURCE_EXHAUSTED, strbuf_cstr(&text)); /* sic: grpc-go's code */
         return;
     }
     service = bytes_make(ex->path.data + 1, (size_t)(slash - ex->path.data - 1));
@@ -539,10 +551,10 @@ static void refuse_path(struct exchange *ex)
         strbuf_append_str(&text, "unknown service ");
     }
     strbuf_append_bytes(&text, service);
-    rpc_end(ex, GRPC_UNIMPLEMENTED, strbuf_cstr(&text));
+    refuse(ex, GRPC_UNIMPLEMENTED, strbuf_cstr(&text));
 }
 
-/* False when the call has been ended. */
+/* False when the call has been refused. */
 static bool check_encoding(struct exchange *ex)
 {
     _cleanup_strbuf_ struct strbuf text = {0};
@@ -552,7 +564,7 @@ static bool check_encoding(struct exchange *ex)
     }
     strbuf_printf(&text, "grpc: Decompressor is not installed for grpc-encoding \"%.*s\"",
         (int)ex->grpc_encoding.len, (const char *)ex->grpc_encoding.data);
-    rpc_end(ex, GRPC_UNIMPLEMENTED, strbuf_cstr(&text));
+    refuse(ex, GRPC_UNIMPLEMENTED, strbuf_cstr(&text));
     return false;
 }
 
@@ -595,11 +607,11 @@ static void rpc_start(struct exchange *ex)
         return;
     }
     if (ex->grpc_timeout.len != 0 && grpc_timeout_ms(ex->grpc_timeout) < 0) {
-        rpc_end(ex, GRPC_INTERNAL, "malformed grpc-timeout");
+        refuse(ex, GRPC_INTERNAL, "malformed grpc-timeout");
         return;
     }
     if (ex->has_leader && !store_has_leader(ex->api->store)) {
-        rpc_fail(ex, DECREE_ENO_LEADER);
+        refuse(ex, err_grpc_status(DECREE_ENO_LEADER), err_text(DECREE_ENO_LEADER));
         return;
     }
     if (method_is_stream(rpc->method)) {
@@ -609,6 +621,13 @@ static void rpc_start(struct exchange *ex)
 
 static void rpc_input(struct exchange *ex)
 {
+    if (ex->rpc.refusal != 0) {
+        exchange_take(ex, ex->in.len);
+        if (ex->in_done) {
+            rpc_end(ex, ex->rpc.refusal, ex->rpc.refusal_text);
+        }
+        return;
+    }
     if (method_is_stream(ex->rpc.method)) {
         serve_stream(ex);
     } else {
@@ -625,6 +644,10 @@ static void rpc_drained(struct exchange *ex)
 
 static bool rpc_expired(struct exchange *ex)
 {
+    if (ex->rpc.refusal != 0) {
+        rpc_end(ex, ex->rpc.refusal, ex->rpc.refusal_text);
+        return true;
+    }
     if (!ex->rpc.received && !method_is_stream(ex->rpc.method)) {
         return false;
     }
