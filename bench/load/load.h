@@ -55,7 +55,8 @@ struct load_result {
     uint64_t errors;
     double seconds;
     unsigned conns;
-    uint64_t events; /* watch: delivered in all */
+    uint64_t events;      /* watch: delivered in all */
+    uint64_t reply_bytes; /* protobuf received: what was asked for did come */
     uint64_t own_cpu_us;
     struct server_usage before, after;
     struct {

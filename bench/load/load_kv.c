@@ -20,6 +20,7 @@ struct slot {
     struct rpc rpc;
     struct kv_load *load; /* borrowed */
     uint64_t start_ns;
+    bool answered;    /* a reply has come, not only a status */
     struct list idle; /* in load->idle while not running */
 };
 
@@ -127,8 +128,19 @@ static void slot_start(struct slot *slot, uint64_t start_ns)
     path = build(l, &slot->rpc.out);
     rpc_message_end(&slot->rpc, begin);
     slot->start_ns = start_ns;
+    slot->answered = false;
     l->started += l->measuring;
     rpc_start(&slot->rpc, path);
+}
+
+static void slot_on_message(struct rpc *rpc, struct bytes message)
+{
+    struct slot *slot = container_of(rpc, struct slot, rpc);
+
+    slot->answered = true;
+    if (slot->load->measuring) {
+        slot->load->result->reply_bytes += message.len;
+    }
 }
 
 static void slot_on_done(struct rpc *rpc)
@@ -139,6 +151,8 @@ static void slot_on_done(struct rpc *rpc)
 
     if (rpc->status != 0) {
         load_result_error(l->result, rpc->status, strbuf_cstr(&rpc->status_text));
+    } else if (!slot->answered) {
+        load_result_error(l->result, rpc->status, "no message in the reply");
     } else if (l->measuring) {
         l->result->ops++;
         histogram_add(l->latency, now - slot->start_ns);
@@ -244,6 +258,7 @@ void load_kv(enum kv_mode mode, const struct settings *s, struct load_result *re
         slot->load = &l;
         slot->rpc.conn = rpc_net_assign(net);
         slot->rpc.half_close = true;
+        slot->rpc.on_message = slot_on_message;
         slot->rpc.on_done = slot_on_done;
         list_add_tail(&l.idle, &slot->idle);
     }

@@ -92,10 +92,11 @@ static json_t *server_json(const struct load_result *r)
 
 static void print_json(const struct load_result *r, const char *mode, const struct settings *s)
 {
-    json_t *out = json_pack("{s:s, s:I, s:I, s:f, s:f, s:i, s:f}", "mode", mode, "ops",
+    json_t *out = json_pack("{s:s, s:I, s:I, s:f, s:f, s:i, s:f, s:f}", "mode", mode, "ops",
         (json_int_t)r->ops, "errors", (json_int_t)r->errors, "seconds", r->seconds, "ops_per_s",
         (double)r->ops / r->seconds, "conns", (int)r->conns, "own_cpu_us_per_op",
-        per((double)r->own_cpu_us, r->ops));
+        per((double)r->own_cpu_us, r->ops), "reply_bytes_per_op",
+        per((double)r->reply_bytes, r->ops));
     json_t *errors = json_object();
 
     for (size_t i = 0; i < FIGURES_MAX && r->figures[i].name != NULL; i++) {
@@ -143,7 +144,8 @@ static void print_text(const struct load_result *r, const char *mode, const stru
         (void)printf("  events       %" PRIu64 ", %.2f us server CPU each\n", r->events,
             per((double)cpu, r->events));
     }
-    (void)printf("  generator    %.1f us CPU an operation\n", per((double)r->own_cpu_us, r->ops));
+    (void)printf("  generator    %.1f us CPU and %.0f reply bytes an operation\n",
+        per((double)r->own_cpu_us, r->ops), per((double)r->reply_bytes, r->ops));
     for (size_t i = 0; i < ERRORS_KEPT_MAX && r->error_texts[i] != NULL; i++) {
         (void)printf("  error        %" PRIu64 " x %s\n", r->error_counts[i], r->error_texts[i]);
     }
