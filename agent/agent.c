@@ -14,7 +14,9 @@
 #include "file_unit.h"
 #include "list.h"
 #include "log.h"
+#include "report.h"
 #include "reporter.h"
+#include "saver.h"
 #include "sync.h"
 
 /* STARTING → RUNNING → STOPPING (units end, the reporter takes its leave) → STOPPED */
@@ -34,66 +36,34 @@ struct agent {
     enum agent_state state;
     uv_loop_t loop;
     uv_signal_t signals[3];
-    uv_timer_t timer; /* the time limit of a stop, or of --once */
-    uv_timer_t save_timer;
-    int state_fd; /* owned; STATEDIR, locked */
-    int units_fd; /* owned; STATEDIR/units */
+    uv_timer_t timer;      /* the time limit of a stop, or of --once */
+    uv_timer_t look_timer; /* --once: are all at rest? */
+    int state_fd;          /* owned; STATEDIR, locked */
+    int units_fd;          /* owned; STATEDIR/units */
     struct client *client;
     struct mirror *mirror;
     struct sync *sync;
     struct reporter *reporter; /* NULL with --once */
+    struct saver *saver;       /* NULL with --once */
     struct list units;
     struct config_fault *faults; /* owned; resources that never made a unit */
     size_t n_faults;
     bool stale_allowed; /* the store did not answer: what is remembered has to do */
-    bool restored;      /* the mirror began with what was saved */
-    uv_work_t save_work;
-    struct strbuf save_bytes; /* of the worker while saving */
-    bool saving;
-    struct err save_err;
     int exit_code;
 };
 
 static const int handled_signals[] = {SIGTERM, SIGINT, SIGHUP};
-static const char mirror_file[] = "mirror";
-enum { SAVED_MAX = 1 << 30 };
 
 /* Status */
 
 static void publish(struct agent *a, const char *resource, const char *dest,
     const struct unit_status *s, int64_t revision)
 {
-    json_t *error = json_string(s->error);
-    json_t *status = json_object();
-    char *text;
+    if (a->reporter != NULL && a->state != AGENT_STOPPING) {
+        _cleanup_free_ char *text = report_text(a->o->name, resource, dest, s, revision);
 
-    if (error == NULL) {
-        /* A hook may print anything; JSON takes UTF-8 only. */
-        char *ascii = xstrdup(s->error);
-
-        for (char *p = ascii; *p != '\0'; p++) {
-            *p = (*p & 0x80) != 0 ? '?' : *p;
-        }
-        error = json_string(ascii);
-        free(ascii);
-    }
-    (void)json_object_set_new(status, "agent", json_string(a->o->name));
-    (void)json_object_set_new(status, "resource", json_string(resource));
-    (void)json_object_set_new(status, "dest", json_string(dest));
-    (void)json_object_set_new(status, "state", json_string(unit_condition_text(s->condition)));
-    (void)json_object_set_new(status, "revision", json_integer(revision));
-    (void)json_object_set_new(status, "rendered_revision", json_integer(s->rendered_revision));
-    (void)json_object_set_new(status, "file_changed_ms", json_integer((int64_t)s->file_changed_ms));
-    (void)json_object_set_new(status, "reloaded_ms", json_integer((int64_t)s->reloaded_ms));
-    (void)json_object_set_new(status, "error", error);
-    (void)json_object_set_new(status, "stale", json_boolean(s->stale));
-    (void)json_object_set_new(status, "since_ms", json_integer((int64_t)s->since_ms));
-    text = json_dumps(status, JSON_COMPACT);
-    json_decref(status);
-    if (text != NULL) {
         reporter_set(a->reporter, resource, text);
     }
-    free(text);
 }
 
 static void publish_unit(struct agent *a, const struct agent_unit *au)
@@ -101,9 +71,7 @@ static void publish_unit(struct agent *a, const struct agent_unit *au)
     struct unit_status s = unit_status(au->unit);
     const struct resource *r = unit_resource(au->unit);
 
-    if (a->reporter != NULL && a->state != AGENT_STOPPING) {
-        publish(a, r->name, r->dest, &s, mirror_revision(a->mirror, au->group));
-    }
+    publish(a, r->name, r->dest, &s, mirror_revision(a->mirror, au->group));
 }
 
 static void publish_fault(struct agent *a, const struct config_fault *f)
@@ -111,16 +79,15 @@ static void publish_fault(struct agent *a, const struct config_fault *f)
     const struct unit_status s = {
         .condition = UNIT_CONFIG_ERROR, .error = f->text, .since_ms = clock_wall_ms()};
 
-    if (a->reporter != NULL) {
-        publish(a, f->name, f->dest != NULL ? f->dest : "", &s, 0);
-    }
+    publish(a, f->name, f->dest != NULL ? f->dest : "", &s, 0);
 }
 
 /* Stop */
 
 static void stop_if_idle(struct agent *a)
 {
-    if (a->state == AGENT_STOPPING && list_empty(&a->units) && !a->saving && a->reporter == NULL) {
+    if (a->state == AGENT_STOPPING && list_empty(&a->units) && a->reporter == NULL &&
+        (a->saver == NULL || !saver_busy(a->saver))) {
         a->state = AGENT_STOPPED;
         uv_stop(&a->loop);
     }
@@ -158,6 +125,9 @@ static void agent_stop(struct agent *a)
     a->sync = sync_free(a->sync);
     list_for_each_safe (it, &a->units) {
         unit_stop(list_entry(it, struct agent_unit, link)->unit);
+    }
+    if (a->saver != NULL) {
+        saver_stop(a->saver);
     }
     if (a->reporter != NULL) {
         reporter_stop(a->reporter, on_reporter_stopped, a);
@@ -243,7 +213,7 @@ static void on_unit_status(void *data, struct unit *u)
         publish_unit(a, au);
     }
     if (a->o->once && a->state == AGENT_RUNNING) {
-        (void)uv_timer_start(&a->save_timer, on_look, 0, 0);
+        (void)uv_timer_start(&a->look_timer, on_look, 0, 0);
     }
 }
 
@@ -294,8 +264,6 @@ static void add_unit(struct agent *a, struct resource *r_consume)
 
 /* Sync */
 
-static void save_later(struct agent *a);
-
 static void on_changed(void *data, size_t group, struct bytes key)
 {
     struct agent *a = data;
@@ -337,7 +305,9 @@ static void on_settled(void *data, size_t group)
             unit_touch(au->unit);
         }
     }
-    save_later(a);
+    if (a->saver != NULL) {
+        saver_wake(a->saver);
+    }
 }
 
 static void on_online(void *data, bool online, const char *error)
@@ -363,77 +333,6 @@ static void on_online(void *data, bool online, const char *error)
 
 static const struct sync_handler sync_handler = {
     .on_settled = on_settled, .on_loaded = on_loaded, .on_online = on_online};
-
-/* Saving what is known */
-
-static void save_work(uv_work_t *work)
-{
-    struct agent *a = container_of(work, struct agent, save_work);
-    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
-
-    (void)file_replace_at(
-        a->state_fd, mirror_file, strbuf_bytes(&a->save_bytes), &attrs, &a->save_err);
-}
-
-static void on_saved(uv_work_t *work, int status)
-{
-    struct agent *a = container_of(work, struct agent, save_work);
-
-    decree_assert(status == 0);
-    a->saving = false;
-    if (a->save_err.text != NULL) {
-        log_warn("cannot save what is known of the store: %s", a->save_err.text);
-        err_clear(&a->save_err);
-    }
-    stop_if_idle(a);
-}
-
-static void save_now(struct agent *a)
-{
-    strbuf_clear(&a->save_bytes);
-    mirror_save(a->mirror, &a->save_bytes);
-    a->saving = true;
-    int rc = uv_queue_work(&a->loop, &a->save_work, save_work, on_saved);
-
-    decree_assert(rc == 0);
-}
-
-static void on_save_timer(uv_timer_t *timer)
-{
-    struct agent *a = timer->data;
-
-    if (a->saving) {
-        save_later(a);
-    } else if (a->state == AGENT_RUNNING) {
-        save_now(a);
-    }
-}
-
-static void save_later(struct agent *a)
-{
-    if (!a->o->once && !uv_is_active((uv_handle_t *)&a->save_timer)) {
-        (void)uv_timer_start(&a->save_timer, on_save_timer, AGENT_SAVE_MS, 0);
-    }
-}
-
-static void restore(struct agent *a)
-{
-    _cleanup_strbuf_ struct strbuf saved = {0};
-    _cleanup_err_ struct err e = {0};
-    int rc;
-
-    if (faccessat(a->state_fd, mirror_file, F_OK, 0) < 0) {
-        return; /* the first start */
-    }
-    rc = file_read_at(a->state_fd, mirror_file, SAVED_MAX, &saved, &e);
-    if (rc == 0) {
-        rc = mirror_restore(a->mirror, strbuf_bytes(&saved));
-    }
-    if (rc < 0) {
-        log_warn("what was saved of the store cannot be used, waiting for the store itself: %s",
-            e.text != NULL ? e.text : "it is damaged");
-    }
-}
 
 /* Configuration */
 
@@ -600,6 +499,18 @@ static int open_state(struct agent *a, struct err *reterr)
     return 0;
 }
 
+static const struct mirror *current_mirror(void *data)
+{
+    const struct agent *a = data;
+
+    return a->mirror;
+}
+
+static void on_saver_idle(void *data)
+{
+    stop_if_idle(data);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct agent *a = handle->data;
@@ -627,8 +538,8 @@ static void init_handles(struct agent *a)
         decree_fatal("no event loop can be made");
     }
     (void)uv_timer_init(&a->loop, &a->timer);
-    (void)uv_timer_init(&a->loop, &a->save_timer);
-    a->timer.data = a->save_timer.data = a;
+    (void)uv_timer_init(&a->loop, &a->look_timer);
+    a->timer.data = a->look_timer.data = a;
     for (size_t i = 0; i < ARRAY_SIZE(handled_signals); i++) {
         (void)uv_signal_init(&a->loop, &a->signals[i]);
         a->signals[i].data = a;
@@ -659,6 +570,7 @@ static int start(struct agent *a, struct err *reterr)
     }
     if (!a->o->once) {
         a->reporter = reporter_new(&a->loop, a->client, a->o->name);
+        a->saver = saver_new(&a->loop, a->state_fd, current_mirror, on_saver_idle, a);
     }
     log_faults(&c, "the configuration of a file is wrong, the others go on");
     log_info("agent starts name=%s resources=%zu wrong=%zu conf_dir=%s endpoint=%s", a->o->name,
@@ -669,7 +581,7 @@ static int start(struct agent *a, struct err *reterr)
     config_deinit(&c);
     mirror_free(a->mirror);
     a->mirror = plan(a);
-    restore(a);
+    saver_restore(a->state_fd, a->mirror);
     return 0;
 }
 
@@ -684,10 +596,8 @@ static void run(struct agent *a)
     if (a->state == AGENT_RUNNING) {
         (void)uv_run(&a->loop, UV_RUN_DEFAULT);
     }
-    if (!a->o->once) {
-        strbuf_clear(&a->save_bytes);
-        mirror_save(a->mirror, &a->save_bytes);
-        save_work(&a->save_work);
+    if (a->saver != NULL) {
+        saver_save(a->saver);
     }
     log_info("stopped");
 }
@@ -698,7 +608,8 @@ static void close_handles(struct agent *a)
         uv_close((uv_handle_t *)&a->signals[i], NULL);
     }
     uv_close((uv_handle_t *)&a->timer, NULL);
-    uv_close((uv_handle_t *)&a->save_timer, NULL);
+    uv_close((uv_handle_t *)&a->look_timer, NULL);
+    a->saver = saver_free(a->saver);
     client_free(a->client);
     (void)uv_run(&a->loop, UV_RUN_DEFAULT);
     (void)uv_loop_close(&a->loop);
@@ -725,8 +636,6 @@ int agent_run(const struct agent_options *o)
         free(a.faults[i].text);
     }
     free(a.faults);
-    strbuf_deinit(&a.save_bytes);
-    err_clear(&a.save_err);
     cleanup_close_(&a.units_fd);
     cleanup_close_(&a.state_fd);
     return a.exit_code;

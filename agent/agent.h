@@ -5,7 +5,6 @@
 #include <stdbool.h>
 
 enum {
-    AGENT_SAVE_MS = 5 * 1000,  /* changes are collected before what is known is saved */
     AGENT_STOP_MS = 6 * 1000,  /* a running reload may take so long when the agent is stopped; with
                                   a hook's grace it stays below the 10 s of the supervisor */
     AGENT_ONCE_MS = 15 * 1000, /* --once waits so long for the store */

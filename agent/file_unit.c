@@ -6,9 +6,9 @@
  *   RELOADING, VERIFYING ──failed──> RESTORING ──> RERELOADING ──> SETTLING ──> BACKOFF      v
  *   anything else that fails ──> BACKOFF ──timer or wake──> QUIET …                        IDLE
  *
- * Steps without a command of theirs are passed over. Files are touched by a worker thread (struct
- * job), commands run as hooks; the loop never waits. While a job runs it alone uses what struct job
- * and struct target hold, and the resource cannot change before the cycle has ended.
+ * Steps without a command of theirs are passed over. Files are touched by a worker thread
+ * (file_job.h), commands run as hooks; the loop never waits. While a job runs it alone uses struct
+ * file_job, and the resource cannot change before the cycle has ended.
  *
  * Failure leaves the live file as it was, or puts back what the service took last (record.h). A
  * file that did not exist before stays although its reload fails: without it the service could
@@ -20,11 +20,10 @@
 
 #include "argv.h"
 #include "clock.h"
+#include "file_job.h"
 #include "hook.h"
 #include "log.h"
 #include "readset.h"
-#include "record.h"
-#include "target.h"
 #include "template.h"
 #include "view.h"
 
@@ -57,28 +56,6 @@ static const char *const condition_texts[] = {
 
 enum unit_event { EVENT_WAKE, EVENT_TIMER, EVENT_JOB, EVENT_HOOK, EVENT_STOP };
 
-enum job_result {
-    JOB_FAILED, /* err says why */
-    JOB_DONE,
-    JOB_SAME,    /* the file is what it shall be */
-    JOB_KEPT,    /* the file is newer than what is remembered of the store */
-    JOB_NOTHING, /* there are no old bytes to put back */
-};
-
-/* What the worker thread is given and gives back. */
-struct job {
-    uv_work_t work;
-    void (*run)(struct unit *u);
-    enum job_result result;
-    struct err err;
-    bool fixed_attrs;
-    bool record_known; /* the record has been looked at since the start */
-    bool owed;         /* the record says that the service has not taken what is there */
-    uint64_t taken_ms; /* when the service took what is there, as the record says */
-    bool stale;
-    uint64_t started_ms;
-};
-
 struct unit {
     struct unit_env env;
     struct resource *r;    /* owned */
@@ -95,9 +72,10 @@ struct unit {
     struct strbuf rendered;
     int64_t revision; /* of rendered */
     char *stage_path; /* owned, of the cycle */
-    struct target_spec spec;
-    struct target target;
-    struct job job;
+    struct file_job job;
+    uv_work_t work; /* runs one step of job */
+    void (*work_step)(struct file_job *j);
+    uint64_t work_started_ms;
     struct hook *hook; /* running, or NULL */
     bool hook_ok;
     bool hook_canceled;
@@ -135,151 +113,38 @@ static void set_condition(struct unit *u, enum unit_condition c, const char *err
     u->env.on_status(u->env.data, u);
 }
 
-/* Jobs: what the worker thread does. */
+/* Jobs */
 
-static void job_work(uv_work_t *work)
+static void run_work(uv_work_t *work)
 {
-    struct unit *u = container_of(work, struct unit, job.work);
+    struct unit *u = container_of(work, struct unit, work);
 
-    u->job.run(u);
+    u->work_step(&u->job);
 }
 
-static void on_job_done(uv_work_t *work, int status)
+static void on_work_done(uv_work_t *work, int status)
 {
     decree_assert(status == 0); /* jobs are never canceled */
-    unit_step(container_of(work, struct unit, job.work), EVENT_JOB);
+    unit_step(container_of(work, struct unit, work), EVENT_JOB);
 }
 
-static void start_job(struct unit *u, enum unit_state state, void (*run)(struct unit *u))
+static void start_job(struct unit *u, enum unit_state state, void (*step)(struct file_job *j))
 {
+    int rc;
+
     set_state(u, state);
     err_clear(&u->job.err);
-    u->job.run = run;
-    u->job.result = JOB_FAILED;
-    u->job.started_ms = clock_boot_ms();
-    int rc = uv_queue_work(u->env.loop, &u->job.work, job_work, on_job_done);
-
+    u->job.result = FILE_JOB_FAILED;
+    u->job.reloaded_ms = u->status.reloaded_ms;
+    u->work_step = step;
+    u->work_started_ms = clock_boot_ms();
+    rc = uv_queue_work(u->env.loop, &u->work, run_work, on_work_done);
     decree_assert(rc == 0);
 }
 
 static bool has_hooks(const struct resource *r)
 {
     return r->reload.argv != NULL || r->verify.argv != NULL;
-}
-
-/* Once after the start: what does the service owe us? Also keeps the bytes that are there before
- * the agent ever replaces them. */
-static int look_at_record(struct unit *u)
-{
-    _cleanup_record_ struct record rec = {0};
-    struct target *t = &u->target;
-    int rc = record_load(u->env.units_fd, u->r->name, u->r->dest, &rec, &u->job.err);
-    bool same = rc == 0 && bytes_eq(strbuf_bytes(&rec.bytes), strbuf_bytes(&t->bytes));
-
-    if (rc < 0 && rc != -EBADMSG) {
-        return rc;
-    }
-    err_clear(&u->job.err);
-    if (u->job.stale && t->exists && (rc != 0 || rec.revision > u->revision) &&
-        !bytes_eq(strbuf_bytes(&t->bytes), strbuf_bytes(&u->rendered))) {
-        u->job.result = JOB_KEPT;
-        return 0;
-    }
-    u->job.owed = t->exists && has_hooks(u->r) && (!same || rec.debt);
-    if (rc != 0 && t->exists && has_hooks(u->r)) {
-        rec = (struct record){.dest = xstrdup(u->r->dest), .attrs = t->attrs, .debt = u->job.owed};
-        strbuf_append_bytes(&rec.bytes, strbuf_bytes(&t->bytes));
-        rc = record_save(u->env.units_fd, u->r->name, &rec, &u->job.err);
-        if (rc < 0) {
-            return rc;
-        }
-    }
-    u->job.taken_ms = same ? rec.taken_ms : 0;
-    u->job.record_known = true;
-    return 0;
-}
-
-/* Compares with the file that is there, and stages the new one when it differs. */
-static void job_stage(struct unit *u)
-{
-    struct target *t = &u->target;
-    struct job *job = &u->job;
-
-    job->owed = job->fixed_attrs = false;
-    if (target_open(t, &u->spec, &job->err) < 0) {
-        return;
-    }
-    if (!job->record_known && (look_at_record(u) < 0 || job->result == JOB_KEPT)) {
-        return;
-    }
-    if (!t->exists || !bytes_eq(strbuf_bytes(&t->bytes), strbuf_bytes(&u->rendered))) {
-        struct file_attrs attrs = target_wanted_attrs(t);
-
-        if (target_stage(t, strbuf_bytes(&u->rendered), &attrs, &job->err) == 0) {
-            job->result = JOB_DONE;
-        }
-        return;
-    }
-    target_drop_stage(t);
-    if (!target_attrs_match(t)) {
-        if (target_fix_attrs(t, &job->err) < 0) {
-            return;
-        }
-        job->fixed_attrs = true;
-    }
-    job->result = JOB_SAME;
-}
-
-static void job_swap(struct unit *u)
-{
-    if (target_commit(&u->target, &u->job.err) == 0) {
-        u->job.result = JOB_DONE;
-    } else {
-        target_drop_stage(&u->target);
-    }
-}
-
-/* The service has taken what is there now. */
-static void job_record(struct unit *u)
-{
-    struct record rec = {.dest = u->r->dest, .revision = u->revision, .bytes = u->rendered};
-
-    rec.attrs = target_wanted_attrs(&u->target);
-    rec.taken_ms = u->status.reloaded_ms;
-    if (record_save(u->env.units_fd, u->r->name, &rec, &u->job.err) == 0) {
-        u->job.result = JOB_DONE;
-    }
-}
-
-/* Puts back what the service took last; the debt of that is on disk before the bytes are. */
-static void job_restore(struct unit *u)
-{
-    _cleanup_record_ struct record rec = {0};
-    struct job *job = &u->job;
-    int rc = record_load(u->env.units_fd, u->r->name, u->r->dest, &rec, &job->err);
-
-    if (rc != 0 || bytes_eq(strbuf_bytes(&rec.bytes), strbuf_bytes(&u->rendered))) {
-        job->result = rc < 0 ? JOB_FAILED : JOB_NOTHING;
-        return;
-    }
-    rec.debt = true;
-    if (record_save(u->env.units_fd, u->r->name, &rec, &job->err) == 0 &&
-        target_stage(&u->target, strbuf_bytes(&rec.bytes), &rec.attrs, &job->err) == 0) {
-        job_swap(u);
-    }
-}
-
-/* The service runs with the restored bytes again. */
-static void job_settle(struct unit *u)
-{
-    _cleanup_record_ struct record rec = {0};
-
-    if (record_load(u->env.units_fd, u->r->name, u->r->dest, &rec, &u->job.err) == 0) {
-        rec.debt = false;
-        if (record_save(u->env.units_fd, u->r->name, &rec, &u->job.err) == 0) {
-            u->job.result = JOB_DONE;
-        }
-    }
 }
 
 /* Hooks */
@@ -393,8 +258,7 @@ static void wait_quiet(struct unit *u)
 
 static void end_cycle(struct unit *u)
 {
-    target_close(&u->target);
-    u->target = (struct target)TARGET_INIT;
+    file_job_end(&u->job);
     free(u->stage_path);
     u->stage_path = NULL;
 }
@@ -406,7 +270,7 @@ static void on_timer_closed(uv_handle_t *handle)
     u->env.on_stopped(u->env.data, u);
     readset_deinit(&u->reads);
     strbuf_deinit(&u->rendered);
-    err_clear(&u->job.err);
+    file_job_deinit(&u->job);
     free(u->hook_error);
     free(u->error);
     free(u->config_error);
@@ -479,6 +343,21 @@ static void fail(
     }
 }
 
+static void set_up_job(struct unit *u)
+{
+    const struct resource *r = u->r;
+    struct file_job *j = &u->job;
+
+    j->units_fd = u->env.units_fd;
+    j->name = r->name;
+    j->spec = (struct target_spec){
+        .dest = r->dest, .uid = r->uid, .gid = r->gid, .has_mode = r->has_mode, .mode = r->mode};
+    j->contents = strbuf_bytes(&u->rendered);
+    j->revision = u->revision;
+    j->has_hooks = has_hooks(r);
+    j->stale = u->status.stale;
+}
+
 static void begin(struct unit *u)
 {
     _cleanup_err_ struct err e = {0};
@@ -497,7 +376,6 @@ static void begin(struct unit *u)
         rest(u); /* woken again when there is something */
         return;
     }
-    u->job.stale = u->status.stale;
     strbuf_clear(&u->rendered);
     if (view_render(u->r, m, &u->reads, &u->rendered, &e) < 0) {
         fail(u, UNIT_RENDER_ERROR, "cannot render, kept the old file", e.text, 0);
@@ -506,18 +384,14 @@ static void begin(struct unit *u)
     took_ms = (clock_boot_ns() - start_ns) / 1000000;
     log_debug("rendered bytes=%zu unit=%s rev=%" PRId64 " took_ms=%" PRIu64, u->rendered.len,
         u->r->name, u->revision, took_ms);
-    u->spec = (struct target_spec){.dest = u->r->dest,
-        .uid = u->r->uid,
-        .gid = u->r->gid,
-        .has_mode = u->r->has_mode,
-        .mode = u->r->mode};
+    set_up_job(u);
     u->stage_path = target_stage_path(u->r->dest);
-    start_job(u, STATE_STAGING, job_stage);
+    start_job(u, STATE_STAGING, file_job_stage);
 }
 
 static uint64_t job_ms(const struct unit *u)
 {
-    return clock_boot_ms() - u->job.started_ms;
+    return clock_boot_ms() - u->work_started_ms;
 }
 
 /* After the swap, or when a reload is owed. */
@@ -528,29 +402,29 @@ static void take_into_use(struct unit *u)
     } else if (u->r->verify.argv != NULL) {
         start_hook(u, STATE_VERIFYING, &u->r->verify);
     } else {
-        start_job(u, STATE_RECORDING, job_record);
+        start_job(u, STATE_RECORDING, file_job_record);
     }
 }
 
 static void after_stage(struct unit *u)
 {
-    struct job *job = &u->job;
+    const struct file_job *job = &u->job;
 
     u->debt = u->debt || job->owed;
-    if (u->status.file_changed_ms == 0 && u->target.exists) {
+    if (u->status.file_changed_ms == 0 && job->target.exists) {
         /* The first look after a start: the file and the record know what was before. */
-        u->status.file_changed_ms = u->target.changed_ms;
+        u->status.file_changed_ms = job->target.changed_ms;
         u->status.reloaded_ms = job->taken_ms;
     }
     switch (job->result) {
-    case JOB_DONE:
+    case FILE_JOB_DONE:
         if (u->r->check.argv != NULL) {
             start_hook(u, STATE_CHECKING, &u->r->check);
         } else {
-            start_job(u, STATE_SWAPPING, job_swap);
+            start_job(u, STATE_SWAPPING, file_job_swap);
         }
         break;
-    case JOB_SAME:
+    case FILE_JOB_SAME:
         if (job->fixed_attrs) {
             log_info("corrected owner and mode unit=%s file=%s", u->r->name, u->r->dest);
         }
@@ -562,7 +436,7 @@ static void after_stage(struct unit *u)
             succeed(u);
         }
         break;
-    case JOB_KEPT:
+    case FILE_JOB_KEPT:
         log_warn("kept the file, it may be newer than what is remembered of the store unit=%s "
                  "rev=%" PRId64,
             u->r->name, u->revision);
@@ -570,8 +444,8 @@ static void after_stage(struct unit *u)
             "the store cannot be reached, and the file may be newer than what is remembered of it");
         rest(u);
         break;
-    case JOB_FAILED:
-    case JOB_NOTHING:
+    case FILE_JOB_FAILED:
+    case FILE_JOB_NOTHING:
         fail(u, UNIT_WRITE_FAILED, "cannot write the new file, kept the old one", job->err.text,
             job_ms(u));
         break;
@@ -583,10 +457,10 @@ static void after_check(struct unit *u)
     if (u->hook_ok && !u->stopping) {
         log_info("check passed unit=%s rev=%" PRId64 " took_ms=%" PRIu64, u->r->name, u->revision,
             u->hook_ms);
-        start_job(u, STATE_SWAPPING, job_swap);
+        start_job(u, STATE_SWAPPING, file_job_swap);
         return;
     }
-    target_drop_stage(&u->target);
+    file_job_drop_stage(&u->job);
     if (u->stopping) {
         stop(u);
     } else {
@@ -597,7 +471,7 @@ static void after_check(struct unit *u)
 
 static void after_swap(struct unit *u)
 {
-    if (u->job.result != JOB_DONE) {
+    if (u->job.result != FILE_JOB_DONE) {
         fail(u, UNIT_WRITE_FAILED, "cannot put the new file in place, kept the old one",
             u->job.err.text, job_ms(u));
         return;
@@ -619,7 +493,7 @@ static void back_out(struct unit *u, enum unit_condition failure, const char *wh
     }
     log_warn("%s, putting the old bytes back: %s unit=%s rev=%" PRId64 " took_ms=%" PRIu64, what,
         u->hook_error, u->r->name, u->revision, u->hook_ms);
-    start_job(u, STATE_RESTORING, job_restore);
+    start_job(u, STATE_RESTORING, file_job_restore);
 }
 
 static void after_reload(struct unit *u)
@@ -634,14 +508,14 @@ static void after_reload(struct unit *u)
     if (u->r->verify.argv != NULL) {
         start_hook(u, STATE_VERIFYING, &u->r->verify);
     } else {
-        start_job(u, STATE_RECORDING, job_record);
+        start_job(u, STATE_RECORDING, file_job_record);
     }
 }
 
 static void after_verify(struct unit *u)
 {
     if (u->hook_ok) {
-        start_job(u, STATE_RECORDING, job_record);
+        start_job(u, STATE_RECORDING, file_job_record);
     } else {
         back_out(u, UNIT_VERIFY_FAILED, "the verification failed");
     }
@@ -649,7 +523,7 @@ static void after_verify(struct unit *u)
 
 static void after_record(struct unit *u)
 {
-    if (u->job.result != JOB_DONE) {
+    if (u->job.result != FILE_JOB_DONE) {
         /* The file is in use; what is lost is only that we know it. */
         log_warn(
             "cannot remember that the file is in use: %s unit=%s", u->job.err.text, u->r->name);
@@ -663,17 +537,17 @@ static void after_restore(struct unit *u)
 {
     static const char kept[] = "the service has not taken the file, and there are no older bytes";
 
-    if (u->job.result == JOB_DONE) {
+    if (u->job.result == FILE_JOB_DONE) {
         u->status.file_changed_ms = clock_wall_ms();
         set_condition(u, u->failure, u->hook_error);
         if (u->r->reload.argv != NULL) {
             start_hook(u, STATE_RERELOADING, &u->r->reload);
         } else {
-            start_job(u, STATE_SETTLING, job_settle);
+            start_job(u, STATE_SETTLING, file_job_settle);
         }
     } else {
-        fail(u, u->failure, u->job.result == JOB_NOTHING ? kept : u->job.err.text, u->hook_error,
-            u->hook_ms);
+        fail(u, u->failure, u->job.result == FILE_JOB_NOTHING ? kept : u->job.err.text,
+            u->hook_error, u->hook_ms);
     }
 }
 
@@ -681,7 +555,7 @@ static void after_rereload(struct unit *u)
 {
     if (u->hook_ok) {
         log_info("reloaded with the old bytes unit=%s took_ms=%" PRIu64, u->r->name, u->hook_ms);
-        start_job(u, STATE_SETTLING, job_settle);
+        start_job(u, STATE_SETTLING, file_job_settle);
         return;
     }
     if (u->hook_canceled) {
@@ -699,7 +573,7 @@ static void after_settle(struct unit *u)
 {
     _cleanup_free_ char *why = xstrdup(u->error);
 
-    u->debt = u->job.result != JOB_DONE;
+    u->debt = u->job.result != FILE_JOB_DONE;
     fail(u, u->failure, "the old file is in use again", why, job_ms(u));
 }
 
@@ -783,7 +657,7 @@ struct unit *unit_new(const struct unit_env *env, struct resource *r_consume)
 
     u->env = *env;
     u->r = r_consume;
-    u->target = (struct target)TARGET_INIT;
+    u->job.target = (struct target)TARGET_INIT;
     u->error = xstrdup("");
     u->status.since_ms = clock_wall_ms();
     (void)uv_timer_init(env->loop, &u->timer);

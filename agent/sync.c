@@ -312,7 +312,8 @@ static void on_page(void *data, const struct client_reply *reply)
     if (g->revision == 0) {
         g->revision = client_get_int(json_object_get(reply->body, "header"), "revision");
     }
-    if (!json_is_true(json_object_get(reply->body, "more"))) {
+    if (!json_is_true(json_object_get(reply->body, "more")) ||
+        json_array_size(json_object_get(reply->body, "kvs")) == 0) {
         g->region++;
         if (!next_region(g)) {
             group_follow(g);
@@ -382,7 +383,8 @@ static json_t *probe_question(const struct sync *s, size_t region)
     return op;
 }
 
-/* A stream that still owes what an earlier probe saw is dead, whatever its connection says. */
+/* A stream that still owes what an earlier probe saw is dead, whatever its connection says. The
+ * first such answer starts the grace, after which one more probe decides. */
 static void judge_stream(struct sync_stream *st)
 {
     struct sync *s = st->s;
@@ -395,6 +397,7 @@ static void judge_stream(struct sync_stream *st)
     if (st->probed_received != received) {
         st->probed_received = received;
         st->probed_ms = now;
+        (void)uv_timer_start(&group_of(st)->timer, on_group_timer, SYNC_GRACE_MS, 0);
     } else if (now - st->probed_ms >= SYNC_GRACE_MS) {
         log_warn("a watch has gone silent although its keys change, opening it again region=%zu "
                  "rev=%" PRId64,

@@ -66,8 +66,9 @@ class Proxy:
         self.target_port = target_port
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.sockets, self.lock = set(), threading.Lock()
+        self.sockets, self.requests, self.lock = set(), {}, threading.Lock()
         self.refusing, self.silent = False, threading.Event()
+        self.silenced = None  # bytes: answers to a request that contains them are held back
         threading.Thread(target=self.accept, daemon=True).start()
 
     @property
@@ -96,7 +97,12 @@ class Proxy:
     def pump(self, source, sink):
         try:
             while data := source.recv(65536):
-                if not self.silent.is_set():
+                with self.lock:
+                    if sink not in self.requests:
+                        self.requests[sink] = data  # what this server socket was asked first
+                    asked = self.requests.get(source, b"")
+                    muted = self.silenced is not None and self.silenced in asked
+                if not muted and not self.silent.is_set():
                     sink.sendall(data)
         except OSError:
             pass

@@ -424,6 +424,27 @@ class Trouble(unittest.TestCase):
             h.wait_file("two\n", limit_s=5 + 5 + 4)
             proxy.close()
 
+    def test_watch_that_goes_silent_on_a_living_store_is_opened_again(self):
+        with Host() as h:
+            proxy = Proxy(h.store.port)
+            h.endpoints = proxy.url
+            h.resource(keys="/left, /zright", template='{{getv "/left/v"}} {{getv "/zright/v"}}\n')
+            h.put("/left/v", "0")
+            h.put("/zright/v", "0")
+            h.start()
+            h.wait_file("0 0\n")
+            watch_right = f'"key":"{b64("/zright")}"'.encode()
+            until(5, "the watch went through the proxy",
+                  lambda: any(watch_right in r and b"create_request" in r
+                              for r in list(proxy.requests.values())))
+            proxy.silenced = b'"create_request":{' + watch_right
+            h.put("/zright/v", "1")
+            h.put("/left/v", "1")  # which asks for /zright, and finds that its watch owes something
+            h.wait_log("a watch has gone silent although its keys change")
+            proxy.silenced = None
+            h.wait_file("1 1\n")
+            proxy.close()
+
     def test_store_restarts_and_nothing_is_missed(self):
         with Host() as h:
             h.resource()
