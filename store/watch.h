@@ -48,6 +48,8 @@ struct watch_ops {
     void (*end)(struct watcher *w, enum watch_end why);
 };
 
+enum watcher_state { WATCHER_IDLE, WATCHER_SYNCED, WATCHER_CATCHING_UP, WATCHER_FULL };
+
 /* Embedded by its owner; everything above the line is set by the owner before it is added. */
 struct watcher {
     struct bytes key, range_end; /* borrowed until removed; an empty key has become "\0" already */
@@ -58,7 +60,7 @@ struct watcher {
     /* ---- the hub's own ---- */
     struct key_range range;
     int64_t next_revision; /* everything below has been delivered (or filtered) */
-    enum { WATCHER_IDLE, WATCHER_SYNCED, WATCHER_CATCHING_UP, WATCHER_FULL } state;
+    enum watcher_state state;
     struct watch_group *group;    /* while synced: the watchers of the same range */
     struct list link;             /* in that group, else among those of the same state */
     struct list touched;          /* while events wait for it inside a delivery */

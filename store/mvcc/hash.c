@@ -1,10 +1,9 @@
 /* A hash over what is kept. Not keyed (members compare it) and not against adversaries: it finds
  * members that have drifted apart. Each word is mixed in by a multiplication with an odd constant
  * and a rotation. */
+#include "alloc.h"
 #include "codec.h"
 #include "keyspace.h"
-
-#include "alloc.h"
 
 static uint64_t mix(uint64_t h, uint64_t word)
 {

@@ -1,7 +1,8 @@
-#include "keyspace.h"
+#include "lease.h"
 
 #include "alloc.h"
 #include "err.h"
+#include "keyspace.h"
 
 enum {
     SPREAD_PER_SECOND = 750, /* deadlines a new leader lets fall into one second: 3/4 of the 1000

@@ -1,8 +1,9 @@
 /* The life of a keyspace and its compaction. */
-#include "keyspace.h"
+#include "mvcc.h"
 
 #include "alloc.h"
 #include "err.h"
+#include "keyspace.h"
 
 struct mvcc *mvcc_new(void)
 {

@@ -38,7 +38,7 @@ int mvcc_put(
     struct mvcc *m, const struct put_request *r, struct arena *arena, struct put_reply *ret);
 int mvcc_delete(
     struct mvcc *m, const struct delete_request *r, struct arena *arena, struct delete_reply *ret);
-/* Also serves a read-only txn. */
+/* Also serves a read-only txn. The header of a nested txn's reply has no revision, as etcd's. */
 int mvcc_txn(
     struct mvcc *m, const struct txn_request *r, struct arena *arena, struct txn_reply *ret);
 
@@ -47,7 +47,8 @@ int mvcc_txn(
 /* From now on revisions below `revision` cannot be read. DECREE_ECOMPACTED, DECREE_EFUTURE_REV. */
 int mvcc_compact(struct mvcc *m, int64_t revision);
 /* Frees what compaction made unreachable, at most about `records` of them; true while more is left.
- * Waits (returns false) while a snapshot is being read. */
+ * Waits (returns false) while a snapshot is being read. What synced watchers have not been told yet
+ * stays until the next mvcc_watch_deliver. */
 bool mvcc_compact_step(struct mvcc *m, size_t records);
 /* The revision up to which memory has been given back. */
 int64_t mvcc_compact_done(const struct mvcc *m);
@@ -63,7 +64,8 @@ int mvcc_lease_grant(struct mvcc *m, int64_t id, int64_t ttl_s, uint64_t now_ms)
 /* Deletes its keys in order in one revision (none when it has none). expired says why, for the
  * history. DECREE_ELEASE_NOT_FOUND. */
 int mvcc_lease_revoke(struct mvcc *m, int64_t id, bool expired);
-/* Leader only: a full TTL from now. 0 with *ret_ttl, or DECREE_ELEASE_NOT_FOUND. */
+/* Leader only: a full TTL from now. 0 with *ret_ttl; DECREE_ELEASE_NOT_FOUND, also when the
+ * deadline has passed (its revoke may be under way); DECREE_ENOT_LEADER after mvcc_lease_demote. */
 int mvcc_lease_renew(struct mvcc *m, int64_t id, uint64_t now_ms, int64_t *ret_ttl);
 /* DECREE_ELEASE_NOT_FOUND; keys sorted, in arena. ttl is what is left, truncated to seconds, or
  * granted when this member does not lead. */
@@ -91,7 +93,7 @@ uint64_t mvcc_lease_next_ms(const struct mvcc *m);
 void mvcc_watch_add(struct mvcc *m, struct watcher *w);
 /* Idempotent. May be called from inside ops. */
 void mvcc_watch_remove(struct mvcc *m, struct watcher *w);
-/* The consumer has room again. */
+/* The consumer has room again: it catches up in the deliveries from now on. */
 void mvcc_watch_resume(struct mvcc *m, struct watcher *w);
 /* Has everything up to mvcc_revision been delivered to it? (progress may be sent) */
 bool mvcc_watch_is_synced(const struct mvcc *m, const struct watcher *w);
@@ -108,7 +110,8 @@ uint64_t mvcc_watch_slow_count(const struct mvcc *m); /* catching up or full */
 struct mvcc_snapshot;
 struct mvcc_snapshot *mvcc_snapshot_open(struct mvcc *m);
 int64_t mvcc_snapshot_revision(const struct mvcc_snapshot *s);
-/* Appends about `bytes` to out; false when there is no more. */
+/* Appends about `bytes` to out, or fewer when much had to be passed over. Returns false when there
+ * was nothing left to append; the last piece comes with true. */
 bool mvcc_snapshot_next(struct mvcc_snapshot *s, size_t bytes, struct strbuf *out);
 /* What will have been written in all, roughly: for progress bars. */
 uint64_t mvcc_snapshot_size(const struct mvcc_snapshot *s);

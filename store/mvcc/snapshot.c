@@ -8,6 +8,8 @@
 #include "codec.h"
 #include "snapshot_format.h"
 
+enum { VISIT_BYTES = 16 /* what passing over a key counts for: a record has hardly fewer */ };
+
 enum stage { STAGE_HEAD, STAGE_LEASES, STAGE_KEYS, STAGE_END, STAGE_DONE };
 
 struct mvcc_snapshot {
@@ -130,13 +132,14 @@ static bool put_older(struct mvcc_snapshot *s, size_t until, struct strbuf *out)
     return true;
 }
 
-static void put_keys(struct mvcc_snapshot *s, size_t until, struct strbuf *out)
+/* At most `visits` keys: those that are too new leave nothing in the piece, but take time. */
+static void put_keys(struct mvcc_snapshot *s, size_t until, size_t visits, struct strbuf *out)
 {
     struct index_cursor c = index_seek(&s->m->index, strbuf_bytes(&s->after));
     const struct version *last_head = NULL;
     struct version *head;
 
-    while (put_older(s, until, out) && out->len < until) {
+    while (put_older(s, until, out) && out->len < until && visits-- > 0) {
         struct version *v;
 
         head = index_cursor_next(&c);
@@ -169,9 +172,9 @@ static void put_end(struct mvcc_snapshot *s, struct strbuf *out)
 bool mvcc_snapshot_next(struct mvcc_snapshot *s, size_t bytes, struct strbuf *out)
 {
     size_t until = out->len + MAX(bytes, (size_t)1);
-    bool more = s->stage != STAGE_DONE;
+    bool more = s->stage != STAGE_DONE, full = false;
 
-    while (s->stage != STAGE_DONE && out->len < until) {
+    while (s->stage != STAGE_DONE && out->len < until && !full) {
         switch (s->stage) {
         case STAGE_HEAD:
             put_head(s, out);
@@ -180,7 +183,8 @@ bool mvcc_snapshot_next(struct mvcc_snapshot *s, size_t bytes, struct strbuf *ou
             put_leases(s, until, out);
             break;
         case STAGE_KEYS:
-            put_keys(s, until, out);
+            put_keys(s, until, bytes / VISIT_BYTES + 1, out);
+            full = s->stage == STAGE_KEYS;
             break;
         case STAGE_END:
             put_end(s, out);

@@ -163,7 +163,7 @@ static int run(
             r = run(w, op->txn, arena, &op_reply->txn);
             continue; /* etcd leaves the revision of its header unset */
         case OP_NONE:
-            decree_assert(!"an operation that txn_request_check refuses");
+            decree_fatal("an empty operation reached the keyspace unchecked");
         }
         op_reply->revision = write_revision(w);
     }

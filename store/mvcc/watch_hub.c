@@ -1,6 +1,7 @@
-#include "keyspace.h"
+#include "watch_hub.h"
 
 #include "alloc.h"
+#include "keyspace.h"
 
 enum {
     CHUNK_EVENTS = 1024,  /* events in memory at a time, more only if one revision has more */
@@ -31,7 +32,7 @@ static bool is_slow(const struct watcher *w)
     return w->state == WATCHER_CATCHING_UP || w->state == WATCHER_FULL;
 }
 
-static void set_state(struct watch_hub *hub, struct watcher *w, int state)
+static void set_state(struct watch_hub *hub, struct watcher *w, enum watcher_state state)
 {
     if (w->state == WATCHER_SYNCED) {
         watch_index_remove(&hub->synced, w);
@@ -51,7 +52,7 @@ static void set_state(struct watch_hub *hub, struct watcher *w, int state)
 }
 
 /* A watcher that is in no list yet. */
-static void enter(struct mvcc *m, struct watcher *w, int state)
+static void enter(struct mvcc *m, struct watcher *w, enum watcher_state state)
 {
     struct watch_hub *hub = &m->hub;
 

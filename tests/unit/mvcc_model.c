@@ -73,8 +73,7 @@ static int key_index(struct bytes key)
             return i;
         }
     }
-    decree_assert(!"a key of the model");
-    return -1;
+    decree_fatal("not a key of the model");
 }
 
 /* ---- state ---- */
