@@ -38,6 +38,7 @@ struct store_member {
     const char *const *client_urls;
     size_t n_client_urls;
     bool learner;
+    uint64_t incarnation; /* of its data directory, 0 until it has started once */
 };
 
 /* The plain etcd version number that /version, /health and Status show, since clients parse it to

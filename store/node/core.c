@@ -178,6 +178,7 @@ static bool publish_encode(struct store *s, struct buf **ret)
     _cleanup_arena_ struct arena arena = {0};
 
     e.publish.member = s->id;
+    e.publish.incarnation = s->incarnation;
     e.publish.name = bytes_str(s->o.name);
     e.publish.client_urls =
         arena_calloc(&arena, s->o.n_client_urls + 1, sizeof(*e.publish.client_urls));
@@ -192,8 +193,8 @@ static bool publish_is_known(const struct store *s)
 {
     const struct store_member *self = members_find(&s->members, s->id);
 
-    if (self == NULL || self->n_client_urls != s->o.n_client_urls ||
-        strcmp(self->name, s->o.name) != 0) {
+    if (self == NULL || self->incarnation != s->incarnation ||
+        self->n_client_urls != s->o.n_client_urls || strcmp(self->name, s->o.name) != 0) {
         return false;
     }
     for (size_t i = 0; i < self->n_client_urls; i++) {
@@ -210,7 +211,7 @@ static void publish_tick(struct store *s)
     struct raft_proposal proposal = {.type = RAFT_ENTRY_NORMAL};
     struct raft_event event = {.type = RAFT_EV_PROPOSE, .propose = {.list = &proposal, .n = 1}};
 
-    if (s->published || s->status.leader == RAFT_NONE) {
+    if (s->published || s->incarnation == 0 || s->status.leader == RAFT_NONE) {
         return;
     }
     if (s->publish_ticks > 0) {
@@ -403,6 +404,17 @@ void store_metrics(struct store *s, struct store_metrics *ret)
     memcpy(ret->wal_fsync_bucket, wal.fsync_bucket, sizeof(wal.fsync_bucket));
     ret->proposals_pending = s->calls.by_id.count;
     s->env->peer_metrics(s->env->data, ret);
+}
+
+bool core_is_founding(const struct store *s)
+{
+    return s->state == CORE_FOUNDING;
+}
+
+void core_set_incarnation(struct store *s, uint64_t incarnation)
+{
+    decree_assert(incarnation != 0);
+    s->incarnation = incarnation;
 }
 
 uint64_t core_id(const struct store *s)

@@ -118,7 +118,7 @@ struct store {
     struct core_options o; /* strings are copies, owned; founders unset */
     enum { CORE_FOUNDING, CORE_RUNNING, CORE_STOPPED } state;
     bool dirty;
-    uint64_t id, cluster_id;
+    uint64_t id, cluster_id, incarnation;
 
     struct raft *raft;
     struct wal *wal;

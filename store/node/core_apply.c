@@ -46,10 +46,16 @@ static int apply_lease_expire(struct store *s, const struct entry *e, uint64_t t
 
 static void apply_publish(struct store *s, const struct entry *e)
 {
-    if (members_publish(&s->members, e->publish.member, e->publish.name, e->publish.client_urls,
-            e->publish.n_client_urls)) {
-        log_info("member says who it is name=%.*s member=%016" PRIx64, (int)e->publish.name.len,
-            (const char *)e->publish.name.data, e->publish.member);
+    struct members_publication p = {.id = e->publish.member,
+        .incarnation = e->publish.incarnation,
+        .name = e->publish.name,
+        .urls = e->publish.client_urls,
+        .n_urls = e->publish.n_client_urls};
+
+    if (members_publish(&s->members, &p)) {
+        s->members_moved = true;
+        log_info("member says who it is name=%.*s member=%016" PRIx64, (int)p.name.len,
+            (const char *)p.name.data, p.id);
     }
     if (e->publish.member == s->id && e->id.origin == s->id) {
         s->published = true;

@@ -181,6 +181,7 @@ static void out_entry(struct out *o, const struct entry *e)
         break;
     case ENTRY_PUBLISH:
         out_u64(o, e->publish.member);
+        out_u64(o, e->publish.incarnation);
         out_bytes(o, e->publish.name);
         out_varint(o, e->publish.n_client_urls);
         for (size_t i = 0; i < e->publish.n_client_urls; i++) {
@@ -363,6 +364,7 @@ static void in_txn(struct in *in, struct txn_request *t, unsigned depth)
 static void in_publish(struct in *in, struct entry *e)
 {
     e->publish.member = dec_u64(&in->d);
+    e->publish.incarnation = dec_u64(&in->d);
     e->publish.name = dec_bytes(&in->d);
     e->publish.n_client_urls = in_count(in, ENTRY_URLS_MAX);
     e->publish.client_urls =

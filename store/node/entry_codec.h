@@ -20,7 +20,7 @@ enum entry_type {
     ENTRY_LEASE_GRANT = 5,
     ENTRY_LEASE_REVOKE = 6,
     ENTRY_LEASE_EXPIRE = 7, /* a leader's own revoke: void unless the entry is of that term */
-    ENTRY_PUBLISH = 8,      /* a member says its client URLs */
+    ENTRY_PUBLISH = 8,      /* a member says who it is and where clients reach it */
     ENTRY_TYPE_END,
 };
 
@@ -45,6 +45,7 @@ struct entry {
         } lease_expire;
         struct {
             uint64_t member;
+            uint64_t incarnation; /* of its data directory: random, made with it */
             struct bytes name;
             struct bytes *client_urls; /* in the arena */
             size_t n_client_urls;

@@ -244,6 +244,7 @@ void members_encode(const struct members *m, struct strbuf *out)
         const struct store_member *member = &m->list[i];
 
         enc_u64(out, member->id);
+        enc_u64(out, member->incarnation);
         enc_u8(out, member->learner);
         enc_bytes(out, bytes_str(member->name));
         encode_urls(out, member->peer_urls, member->n_peer_urls);
@@ -297,6 +298,7 @@ int members_decode(struct bytes b, struct members *ret)
         struct store_member *member = &ret->list[i];
 
         member->id = dec_u64(&d);
+        member->incarnation = dec_u64(&d);
         member->learner = dec_u8(&d) != 0;
         member->name = decode_str(&d, &ret->arena);
         member->peer_urls = decode_urls(&d, &ret->arena, &member->n_peer_urls);
@@ -347,31 +349,40 @@ static bool has_nul(struct bytes b)
     return b.len != 0 && memchr(b.data, 0, b.len) != NULL;
 }
 
-bool members_publish(
-    struct members *m, uint64_t id, struct bytes name, const struct bytes *urls, size_t n_urls)
+static bool is_known(const struct store_member *member, const struct members_publication *p)
 {
-    struct store_member *member = members_find(m, id);
-    const char **copy;
+    return member->incarnation == p->incarnation && bytes_eq(bytes_str(member->name), p->name) &&
+        same_urls(member, p->urls, p->n_urls);
+}
 
-    if (member == NULL ||
-        (bytes_eq(bytes_str(member->name), name) && same_urls(member, urls, n_urls))) {
-        return false;
-    }
-    for (size_t i = 0; i < n_urls; i++) {
-        if (has_nul(urls[i])) {
+/* It becomes a C string. */
+static bool can_be_kept(const struct members_publication *p)
+{
+    for (size_t i = 0; i < p->n_urls; i++) {
+        if (has_nul(p->urls[i])) {
             return false;
         }
     }
-    if (has_nul(name)) {
+    return !has_nul(p->name);
+}
+
+bool members_publish(struct members *m, const struct members_publication *p)
+{
+    struct store_member *member = members_find(m, p->id);
+    const char **urls;
+
+    if (member == NULL || is_known(member, p) || !can_be_kept(p) ||
+        (member->incarnation != 0 && member->incarnation != p->incarnation)) {
         return false;
     }
-    copy = arena_calloc(&m->arena, n_urls + 1, sizeof(*copy));
-    for (size_t i = 0; i < n_urls; i++) {
-        copy[i] = arena_str(&m->arena, urls[i]);
+    urls = arena_calloc(&m->arena, p->n_urls + 1, sizeof(*urls));
+    for (size_t i = 0; i < p->n_urls; i++) {
+        urls[i] = arena_str(&m->arena, p->urls[i]);
     }
-    member->name = arena_str(&m->arena, name);
-    member->client_urls = copy;
-    member->n_client_urls = n_urls;
+    member->incarnation = p->incarnation;
+    member->name = arena_str(&m->arena, p->name);
+    member->client_urls = urls;
+    member->n_client_urls = p->n_urls;
     repack(m);
     return true;
 }

@@ -34,9 +34,17 @@ void members_encode(const struct members *m, struct strbuf *out);
 /* Untrusted bytes; DECREE_EBAD_REQUEST. */
 int members_decode(struct bytes b, struct members *ret);
 
-/* A member says its name and client URLs. False when nothing changes or the id is unknown. */
-bool members_publish(
-    struct members *m, uint64_t id, struct bytes name, const struct bytes *urls, size_t n_urls);
+/* A member says who it is. */
+struct members_publication {
+    uint64_t id, incarnation;
+    struct bytes name;
+    const struct bytes *urls;
+    size_t n_urls;
+};
+/* False when nothing changes, the id is unknown, or the member is known with another data
+ * directory: one that lost its data has forgotten what it promised and must not go on under its old
+ * id (reliability F18). Nothing of p is kept. */
+bool members_publish(struct members *m, const struct members_publication *p);
 
 /* "http://HOST:PORT" with HOST a name, an IPv4 or a bracketed IPv6 address. ret_host is the
  * caller's, without brackets. DECREE_EINVALID_CONFIG says what is wrong with it. */

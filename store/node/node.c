@@ -8,11 +8,15 @@
 #include "node.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <malloc.h>
+#include <stdio.h>
 #include <sys/random.h>
 
 #include "alloc.h"
 #include "clock.h"
+#include "file.h"
 #include "log.h"
 #include "node_core.h"
 #include "peer.h"
@@ -28,6 +32,8 @@ enum {
 
 #define QUOTA_BYTES ((uint64_t)2 << 30)
 #define TOKEN_DEFAULT "etcd-cluster"
+#define INCARNATION_FILE "incarnation"
+enum { INCARNATION_TEXT = 17 /* hex digits and a newline */ };
 
 enum node_state { NODE_OPENING, NODE_RUNNING, NODE_STOPPING };
 
@@ -163,7 +169,7 @@ static void env_peer_metrics(void *data, struct store_metrics *ret)
 
 static void address_of(const struct store_member *member, struct peer_address *ret)
 {
-    *ret = (struct peer_address){.id = member->id};
+    *ret = (struct peer_address){.id = member->id, .incarnation = member->incarnation};
     for (size_t i = 0; i < member->n_peer_urls && ret->n < ARRAY_SIZE(ret->at); i++) {
         char *host;
 
@@ -512,11 +518,59 @@ static int open_core(struct node *n, const struct node_options *o, struct err *r
     return err;
 }
 
+/* The number that tells this data directory from one made later under the same name. */
+static int make_incarnation(int dir_fd, struct node *n, uint64_t *ret, struct err *reterr)
+{
+    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    char text[INCARNATION_TEXT + 1];
+
+    do {
+        *ret = env_random(n);
+    } while (*ret == 0);
+    (void)snprintf(text, sizeof(text), "%016" PRIx64 "\n", *ret);
+    return file_replace_at(dir_fd, INCARNATION_FILE, bytes_str(text), &attrs, reterr);
+}
+
+static int load_incarnation(struct node *n, const char *data_dir, uint64_t *ret, struct err *reterr)
+{
+    _cleanup_close_ int dir_fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_strbuf_ struct strbuf text = {0};
+    char *end;
+    int err;
+
+    if (dir_fd < 0) {
+        return err_set(reterr, -errno, "%s: %s", data_dir, strerror(errno));
+    }
+    err = core_is_founding(n->core)
+        ? -ENOENT
+        : file_read_at(dir_fd, INCARNATION_FILE, INCARNATION_TEXT, &text, reterr);
+    if (err == -ENOENT) {
+        /* New, or it crashed between its first write and this one. */
+        if (reterr != NULL) {
+            err_clear(reterr);
+        }
+        return make_incarnation(dir_fd, n, ret, reterr);
+    }
+    if (err < 0) {
+        return err_prefix(reterr, "%s", data_dir);
+    }
+    *ret = strtoull(strbuf_cstr(&text), &end, 16);
+    if (*ret == 0 || *end != '\n') {
+        return err_set(reterr, DECREE_ECORRUPT, "%s/%s: not a number", data_dir, INCARNATION_FILE);
+    }
+    return 0;
+}
+
 static int open_peers(struct node *n, const struct node_options *o, struct err *reterr)
 {
     struct peers_options options = {
         .id = core_id(n->core), .cluster_id = core_cluster_id(n->core), .version = DECREE_VERSION};
+    int failed = load_incarnation(n, o->data_dir, &options.incarnation, reterr);
 
+    if (failed < 0) {
+        return failed;
+    }
+    core_set_incarnation(n->core, options.incarnation);
     n->peers = peers_new(n->loop, &options, &peers_ops, n);
     for (size_t i = 0; i < o->n_listen_peer_urls; i++) {
         _cleanup_free_ char *host = NULL;

@@ -47,7 +47,7 @@ struct core_env {
 
     /* Fills in ret's peers. */
     void (*peer_metrics)(void *data, struct store_metrics *ret);
-    /* The members' table has changed (ids or peer URLs). */
+    /* The members' table has changed. */
     void (*members_changed)(void *data);
     /* Much memory was freed: a good moment to give it back to the system, later. */
     void (*memory_freed)(void *data);
@@ -82,6 +82,12 @@ int core_open(const struct core_options *options, const struct core_env *env, st
 void core_stop(struct store *s);
 /* After core_stop. Waits for the write on its way to the disk. */
 struct store *core_close(struct store *s);
+
+/* The directory was new. */
+bool core_is_founding(const struct store *s);
+/* A random number made with the data directory, never 0: tells one that lost its data from the
+ * member that the others know. Once, before the first core_tick. */
+void core_set_incarnation(struct store *s, uint64_t incarnation);
 
 /* Work for a turn has come in. */
 bool core_is_dirty(const struct store *s);

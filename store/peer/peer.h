@@ -26,8 +26,8 @@ enum {
 struct peers;
 
 struct peers_options {
-    uint64_t id, cluster_id;
-    const char *version; /* of this program; borrowed until peers_close */
+    uint64_t id, cluster_id, incarnation; /* incarnation: of the data directory, not 0 */
+    const char *version;                  /* of this program; borrowed until peers_close */
 };
 
 /* What comes in. None of these runs inside a call to peers_*, but unreachable in peers_report and
@@ -58,6 +58,7 @@ void peers_close(struct peers *p, void (*cb)(void *data), void *data);
 
 struct peer_address {
     uint64_t id;
+    uint64_t incarnation; /* as the cluster knows it, 0 = not yet: another one is refused (F18) */
     size_t n;
     struct {
         const char *host;

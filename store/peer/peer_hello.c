@@ -4,13 +4,22 @@
 
 #include "err.h"
 
-enum field { FIELD_PROTOCOL, FIELD_CLUSTER, FIELD_FROM, FIELD_TO, FIELD_CHANNEL, FIELD_END };
+enum field {
+    FIELD_PROTOCOL,
+    FIELD_CLUSTER,
+    FIELD_FROM,
+    FIELD_TO,
+    FIELD_INCARNATION,
+    FIELD_CHANNEL,
+    FIELD_END
+};
 
 static const char *const field_names[] = {
     [FIELD_PROTOCOL] = "Decree-Protocol",
     [FIELD_CLUSTER] = "Decree-Cluster",
     [FIELD_FROM] = "Decree-From",
     [FIELD_TO] = "Decree-To",
+    [FIELD_INCARNATION] = "Decree-Incarnation",
     [FIELD_CHANNEL] = "Decree-Channel",
 };
 
@@ -36,15 +45,16 @@ void peer_hello_request(const struct peer_hello *h, const char *host, uint16_t p
     strbuf_printf(out, "%s: %016" PRIx64 "\r\n", field_names[FIELD_CLUSTER], h->cluster_id);
     strbuf_printf(out, "%s: %016" PRIx64 "\r\n", field_names[FIELD_FROM], h->from);
     strbuf_printf(out, "%s: %016" PRIx64 "\r\n", field_names[FIELD_TO], h->to);
+    strbuf_printf(out, "%s: %016" PRIx64 "\r\n", field_names[FIELD_INCARNATION], h->incarnation);
     strbuf_printf(out, "%s: %s\r\n\r\n", field_names[FIELD_CHANNEL], channel_names[h->channel]);
 }
 
-void peer_hello_accept(const char *version, struct strbuf *out)
+void peer_hello_accept(const char *version, uint64_t incarnation, struct strbuf *out)
 {
     strbuf_printf(out,
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: decree\r\n"
-        "Decree-Version: %s\r\n\r\n",
-        version);
+        "Decree-Version: %s\r\n%s: %016" PRIx64 "\r\n\r\n",
+        version, field_names[FIELD_INCARNATION], incarnation);
 }
 
 void peer_hello_refuse(int status, const char *text, struct strbuf *out)
@@ -89,6 +99,8 @@ static bool take_field(struct peer_hello_reader *r, enum field f, const char *va
         return parse_number(value, 16, &r->hello.from);
     case FIELD_TO:
         return parse_number(value, 16, &r->hello.to);
+    case FIELD_INCARNATION:
+        return parse_number(value, 16, &r->hello.incarnation);
     case FIELD_CHANNEL:
         for (int c = 0; c < PEER_CHANNEL_END; c++) {
             if (strcmp(value, channel_names[c]) == 0) {

@@ -4,11 +4,12 @@
  *     Host: …                              Connection: Upgrade
  *     Connection: Upgrade                  Upgrade: decree
  *     Upgrade: decree                      Decree-Version: 0.1.0
- *     Decree-Protocol: 1
+ *     Decree-Protocol: 1                   Decree-Incarnation: …
  *     Decree-Version: 0.1.0                or any other status with a text that says why
  *     Decree-Cluster: 16 hex digits
  *     Decree-From: …
  *     Decree-To: …
+ *     Decree-Incarnation: …
  *     Decree-Channel: messages | snapshot
  */
 #ifndef DECREE_STORE_PEER_PEER_HELLO_H
@@ -24,12 +25,13 @@ enum peer_channel { PEER_MESSAGES, PEER_SNAPSHOT, PEER_CHANNEL_END };
 struct peer_hello {
     unsigned protocol;
     uint64_t cluster_id, from, to;
+    uint64_t incarnation; /* of the data directory of who speaks */
     enum peer_channel channel;
 };
 
 void peer_hello_request(const struct peer_hello *h, const char *host, uint16_t port,
     const char *version, struct strbuf *out);
-void peer_hello_accept(const char *version, struct strbuf *out);
+void peer_hello_accept(const char *version, uint64_t incarnation, struct strbuf *out);
 /* status is an HTTP status; text one line for the person who reads the dialer's log. */
 void peer_hello_refuse(int status, const char *text, struct strbuf *out);
 

@@ -99,7 +99,7 @@ static void take(struct peer_in *in, struct peer *from)
     in->from = from;
     in->channel = in->hello.hello.channel;
     peer_conn_deadline(in->conn, 0, NULL);
-    peer_hello_accept(p->options.version, &answer);
+    peer_hello_accept(p->options.version, p->options.incarnation, &answer);
     write_text(in, &answer);
     peer_link_kick(&from->messages);
 }
@@ -128,6 +128,8 @@ static bool judge(struct peer_in *in)
     } else if (from == NULL) {
         why = xasprintf("no member %016" PRIx64 " is known here", h->from);
         refuse(in, 403, why);
+    } else if (peer_is_replaced(from, h->incarnation)) {
+        refuse(in, 409, PEER_REPLACED_TEXT);
     } else {
         take(in, from);
         return true;

@@ -82,6 +82,15 @@ struct peers {
     uv_idle_t last; /* never started: its close callback is the last thing that happens */
 };
 
+/* It comes with another data directory than the one the cluster knows: what it acknowledged and
+ * whom it voted for is forgotten, so it must not count as that member again (reliability F18). */
+#define PEER_REPLACED_TEXT                                                                         \
+    "this member has lost its data: it must be removed from the cluster and added anew"
+static inline bool peer_is_replaced(const struct peer *peer, uint64_t incarnation)
+{
+    return peer->address.incarnation != 0 && peer->address.incarnation != incarnation;
+}
+
 struct peer *peers_find(const struct peers *p, uint64_t id);
 /* Something of p has been freed: is p done? */
 void peers_check_closed(struct peers *p);

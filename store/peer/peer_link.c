@@ -81,7 +81,10 @@ static void on_hello_bytes(struct peer_link *l, struct bytes b)
     }
     if (rc < 0) {
         text = xstrdup("what it answered is no HTTP upgrade");
-    } else if (peer_hello_status(&l->hello, &text) == 101) {
+    } else if (peer_hello_status(&l->hello, &text) == 101 &&
+        peer_is_replaced(l->peer, l->hello.hello.incarnation)) {
+        text = xstrdup(PEER_REPLACED_TEXT);
+    } else if (text == NULL) {
         on_hello_taken(l);
         if (l->state == LINK_UP && b.len > used) {
             on_frames(l, bytes_make(b.data + used, b.len - used));
@@ -124,6 +127,7 @@ static void link_on_open(void *data)
         .cluster_id = p->options.cluster_id,
         .from = p->options.id,
         .to = l->peer->id,
+        .incarnation = p->options.incarnation,
         .channel = l->channel};
     _cleanup_strbuf_ struct strbuf text = {0};
     _cleanup_buf_ struct buf *b = NULL;

@@ -129,6 +129,8 @@ static void copy_address(struct peer *peer, const struct peer_address *a)
     for (size_t i = 0; i < a->n; i++) {
         peer->address.at[i].host = xstrdup(a->at[i].host);
     }
+    peer->messages.address %= (unsigned)a->n;
+    peer->stream.address %= (unsigned)a->n;
 }
 
 static void add(struct peers *p, const struct peer_address *a)

@@ -231,6 +231,9 @@ int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, 
     }
     err = core_open(&o, &m->env, &m->core, reterr);
     members_deinit(&founders);
+    if (err == 0) {
+        core_set_incarnation(m->core, 1000 + i);
+    }
     return err;
 }
 

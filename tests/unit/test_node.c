@@ -204,6 +204,47 @@ TEST(node, three_members_agree_over_tcp_and_outlive_one)
     world_deinit(&w);
 }
 
+static void on_time(uv_timer_t *timer)
+{
+    *(bool *)timer->data = true;
+}
+
+static void run_for(struct world *w, uint64_t ms)
+{
+    uv_timer_t timer;
+    bool over = false;
+
+    timer.data = &over;
+    assert_int_equal(uv_timer_init(&w->loop, &timer), 0);
+    assert_int_equal(uv_timer_start(&timer, on_time, ms, 0), 0);
+    while (!over) {
+        (void)uv_run(&w->loop, UV_RUN_ONCE);
+    }
+    uv_close((uv_handle_t *)&timer, NULL);
+    (void)uv_run(&w->loop, UV_RUN_NOWAIT);
+}
+
+TEST(node, a_member_that_lost_its_data_is_not_let_in_again)
+{
+    struct world w;
+    _cleanup_free_ char *rm = NULL;
+
+    world_init(&w, 3);
+    for (size_t i = 0; i < 3; i++) {
+        start(&w, i);
+    }
+    assert_int_equal(put(&w, 0, "/a", "1"), 0);
+    run_for(&w, 1000); /* five elections: all have said who they are */
+    stop(&w, 2);
+    rm = xasprintf("rm -rf %s/m2", w.dir);
+    assert_int_equal(system(rm), 0);
+    start(&w, 2);
+    run_for(&w, 1000);
+    assert_false(store_has_leader(node_store(w.nodes[2])));
+    assert_int_equal(put(&w, 0, "/a", "2"), 0); /* the others go on */
+    world_deinit(&w);
+}
+
 TEST(node, large_values_go_round)
 {
     struct world w;
@@ -281,6 +322,7 @@ TEST(node, contradictory_options_are_refused)
 }
 
 TEST_MAIN(UNIT(node, plain_member_starts_serves_and_comes_back),
-    UNIT(node, three_members_agree_over_tcp_and_outlive_one), UNIT(node, large_values_go_round),
+    UNIT(node, three_members_agree_over_tcp_and_outlive_one),
+    UNIT(node, a_member_that_lost_its_data_is_not_let_in_again), UNIT(node, large_values_go_round),
     UNIT(node, a_data_directory_in_use_is_refused), UNIT(node, a_port_in_use_is_named),
     UNIT(node, contradictory_options_are_refused))

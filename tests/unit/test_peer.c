@@ -9,7 +9,7 @@
 #include "peer_hello.h"
 #include "unit.h"
 
-enum { LIMIT_MS = 10000 };
+enum { LIMIT_MS = 10000, INCARNATION = 50 };
 
 /* ---- frames ---- */
 
@@ -251,16 +251,20 @@ static const struct peers_ops ops = {.frame = on_frame,
 
 static void end_init(struct end *e, uint64_t id, uint64_t cluster)
 {
-    struct peers_options o = {.id = id, .cluster_id = cluster, .version = "0"};
+    struct peers_options o = {
+        .id = id, .cluster_id = cluster, .incarnation = INCARNATION, .version = "0"};
 
     *e = (struct end){.id = id};
     e->peers = peers_new(&loop, &o, &ops, e);
     assert_int_equal(peers_listen(e->peers, "127.0.0.1", 0, NULL), 0);
 }
 
+static uint64_t known_incarnation; /* of whoever is known */
+
 static void knows(struct end *e, const struct end *other, uint64_t as)
 {
-    struct peer_address a = {.id = as, .n = 1, .at = {{"127.0.0.1", 0}}};
+    struct peer_address a = {
+        .id = as, .incarnation = known_incarnation, .n = 1, .at = {{"127.0.0.1", 0}}};
 
     a.at[0].port = peers_port(other->peers);
     peers_set(e->peers, &a, 1);
@@ -336,7 +340,7 @@ TEST(peer, a_lost_link_is_told_and_comes_back)
 {
     struct end a, b;
     uint16_t port;
-    struct peers_options o = {.id = 2, .cluster_id = 7, .version = "0"};
+    struct peers_options o = {.id = 2, .cluster_id = 7, .incarnation = INCARNATION, .version = "0"};
     struct peer_address address = {.id = 1, .n = 1, .at = {{"127.0.0.1", 0}}};
 
     assert_int_equal(uv_loop_init(&loop), 0);
@@ -400,6 +404,29 @@ TEST(peer, a_wrong_address_is_refused)
 TEST(peer, a_stranger_is_refused)
 {
     expect_refusal(7, 9, 2, "no member 0000000000000009 is known here");
+}
+
+TEST(peer, one_that_lost_its_data_is_refused_by_both_sides)
+{
+    struct end a, b;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    end_init(&a, 1, 7);
+    end_init(&b, 2, 7);
+    known_incarnation = INCARNATION;
+    knows(&a, &b, 2); /* as it is */
+    known_incarnation = INCARNATION + 1;
+    knows(&b, &a, 1); /* as it was */
+    known_incarnation = 0;
+    peers_stream_open(a.peers, 2);
+    peers_stream_open(b.peers, 1);
+    UNTIL(a.down > 0 && b.down > 0);
+    assert_non_null(strstr(a.why, "lost its data")); /* the acceptor saw it */
+    assert_non_null(strstr(b.why, "lost its data")); /* the dialler saw it */
+    assert_int_equal(a.ready + b.ready, 0);
+    end_close(&a);
+    end_close(&b);
+    finish_loop();
 }
 
 TEST(peer, a_stream_is_bounded_by_its_reader_and_answered)
@@ -473,5 +500,6 @@ TEST_MAIN(UNIT(frame, any_split_of_the_bytes_gives_the_same_frames),
     UNIT(hello, endless_headers_are_cut), UNIT(peer, frames_of_both_directions_arrive_in_order),
     UNIT(peer, a_lost_link_is_told_and_comes_back),
     UNIT(peer, another_cluster_is_refused_with_both_names), UNIT(peer, a_wrong_address_is_refused),
-    UNIT(peer, a_stranger_is_refused), UNIT(peer, a_stream_is_bounded_by_its_reader_and_answered),
+    UNIT(peer, a_stranger_is_refused), UNIT(peer, one_that_lost_its_data_is_refused_by_both_sides),
+    UNIT(peer, a_stream_is_bounded_by_its_reader_and_answered),
     UNIT(peer, a_queue_that_is_not_read_drops_instead_of_growing))
