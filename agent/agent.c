@@ -46,6 +46,7 @@ struct agent {
     struct reporter *reporter; /* NULL with --once */
     struct saver *saver;       /* NULL with --once */
     struct list units;
+    size_t n_leaving;            /* of these */
     struct config_fault *faults; /* owned; resources that never made a unit */
     size_t n_faults;
     bool stale_allowed; /* the store did not answer: what is remembered has to do */
@@ -152,6 +153,9 @@ static struct agent_unit *unit_named(struct agent *a, const char *name)
 /* Two units must never work on one file: a new one waits until the one before has left. */
 static bool dest_is_busy(const struct agent *a, const struct agent_unit *self)
 {
+    if (a->n_leaving == 0) {
+        return false; /* nearly always; this is asked for every unit at every revision */
+    }
     list_for_each (it, &a->units) {
         const struct agent_unit *au = list_entry(it, struct agent_unit, link);
 
@@ -234,6 +238,7 @@ static void on_unit_stopped(void *data, struct unit *u)
     const char *name = unit_resource(u)->name;
 
     list_del(&au->link);
+    a->n_leaving -= au->leaving;
     if (a->reporter != NULL && a->state == AGENT_RUNNING && unit_named(a, name) == NULL) {
         reporter_remove(a->reporter, name);
     }
@@ -436,6 +441,7 @@ static void drop_units(struct agent *a, const struct config *c)
             log_info("no longer configured, the file stays as it is unit=%s",
                 unit_resource(au->unit)->name);
             au->leaving = true;
+            a->n_leaving++;
             unit_stop(au->unit);
         }
     }
