@@ -384,11 +384,6 @@ static int join_snapshot(struct replay *r)
 
     end->last_index = r->last_index;
     end->last_term = r->last_term;
-    if (end->epoch == UINT32_MAX) {
-        return err_set(r->reterr, DECREE_ECORRUPT,
-            "wal/%s: a record of an impossible epoch, behind offset %" PRIu64 "; " WAL_ADVICE,
-            r->name, end->at);
-    }
     if (r->first > rec->snapshot.index + 1) {
         return err_set(r->reterr, DECREE_ECORRUPT,
             "the log begins at index %" PRIu64 " and the newest whole snapshot is at %" PRIu64

@@ -358,7 +358,8 @@ int wal_write_open(struct wal *w, const struct wal_found *found, struct err *ret
     t->base = end->mark & ~(uint64_t)(WAL_PAGE_BYTES - 1);
     t->pos = end->at;
     t->durable = end->mark;
-    t->epoch = end->epoch + 1;
+    /* Only a forged log gets to the last one; the marks then tell remains apart alone. */
+    t->epoch = end->epoch + (end->epoch < UINT32_MAX ? 1 : 0);
     n = (size_t)(end->at - t->base);
     rc = wal_file_pread(w->current->file, t->base, strbuf_reserve(&t->buf, n), n, &got);
     if (rc < 0 || got < n) {

@@ -53,7 +53,6 @@ static void check_boots(struct wal_mem *damaged, size_t want)
 static void check_refused(struct wal_mem *damaged)
 {
     _cleanup_err_ struct err e = {0};
-    _cleanup_strbuf_ struct strbuf before = {0};
     struct wal_recovery rec;
     struct wal *w = NULL;
     uint64_t ops = wal_mem_ops(damaged);
