@@ -324,6 +324,46 @@ void core_unreachable(struct store *s, uint64_t peer)
     }
 }
 
+/* ---- leaving ---- */
+
+static bool is_heir(const struct raft_progress *p, const struct raft_progress *best)
+{
+    return !p->learner && p->recent_active && (best == NULL || p->match > best->match);
+}
+
+bool core_hand_over(struct store *s)
+{
+    struct raft_progress others[RAFT_MEMBERS_MAX];
+    const struct raft_progress *best = NULL;
+    struct raft_event event = {.type = RAFT_EV_TRANSFER};
+    size_t n;
+
+    if (s->state != CORE_RUNNING || !core_leads(s)) {
+        return false;
+    }
+    n = raft_progress(s->raft, others);
+    for (size_t i = 0; i < n; i++) {
+        if (is_heir(&others[i], best)) {
+            best = &others[i];
+        }
+    }
+    if (best == NULL) {
+        return false;
+    }
+    event.peer = best->id;
+    if (core_step(s, &event) != RAFT_OK) {
+        return false;
+    }
+    log_info("handing over leadership before stopping to=%016" PRIx64, best->id);
+    core_mark(s);
+    return true;
+}
+
+bool core_leads_now(const struct store *s)
+{
+    return core_leads(s);
+}
+
 /* ---- looking in ---- */
 
 struct store_header store_header(struct store *s)

@@ -28,6 +28,8 @@ enum {
     SNAPSHOT_KEEP = 5000,
     /* After much was freed, wait for the next wave to be over before it is given back. */
     TRIM_DELAY_MS = 2000,
+    /* A healthy member takes over within a round trip and two writes. */
+    HAND_OVER_MS = 500,
 };
 
 #define QUOTA_BYTES ((uint64_t)2 << 30)
@@ -35,7 +37,8 @@ enum {
 #define INCARNATION_FILE "incarnation"
 enum { INCARNATION_TEXT = 17 /* hex digits and a newline */ };
 
-enum node_state { NODE_OPENING, NODE_RUNNING, NODE_STOPPING };
+/* RUNNING --node_stop--> LEAVING, while a leader hands over --> STOPPING */
+enum node_state { NODE_OPENING, NODE_RUNNING, NODE_LEAVING, NODE_STOPPING };
 
 struct node {
     enum node_state state;
@@ -305,6 +308,8 @@ static const struct peers_ops peers_ops = {.frame = node_on_frame,
 
 /* ---- the loop ---- */
 
+static void begin_stop(struct node *n);
+
 static void turn(struct node *n)
 {
     if (n->peers != NULL) {
@@ -314,6 +319,9 @@ static void turn(struct node *n)
         (void)uv_idle_start(&n->idle, node_on_idle);
     } else {
         (void)uv_idle_stop(&n->idle);
+    }
+    if (n->state == NODE_LEAVING && !core_leads_now(n->core)) {
+        begin_stop(n);
     }
 }
 
@@ -341,7 +349,7 @@ static void node_on_disk(uv_async_t *async)
 {
     struct node *n = async->data;
 
-    if (n->state == NODE_RUNNING) {
+    if (n->state == NODE_RUNNING || n->state == NODE_LEAVING) {
         core_disk(n->core);
     }
 }
@@ -426,12 +434,10 @@ static void node_on_peers_closed(void *data)
     close_handles(n);
 }
 
-void node_stop(struct node *n, node_stop_cb cb, void *data)
+static void begin_stop(struct node *n)
 {
-    decree_assert(n->state != NODE_STOPPING);
     n->state = NODE_STOPPING;
-    n->stopped = cb;
-    n->stopped_data = data;
+    (void)uv_timer_stop(&n->trim);
     if (n->core != NULL) {
         core_stop(n->core);
     }
@@ -439,6 +445,24 @@ void node_stop(struct node *n, node_stop_cb cb, void *data)
         peers_close(n->peers, node_on_peers_closed, n);
     } else {
         node_on_peers_closed(n);
+    }
+}
+
+static void node_on_hand_over_late(uv_timer_t *timer)
+{
+    begin_stop(timer->data);
+}
+
+void node_stop(struct node *n, node_stop_cb cb, void *data)
+{
+    decree_assert(n->state == NODE_OPENING || n->state == NODE_RUNNING);
+    n->stopped = cb;
+    n->stopped_data = data;
+    if (n->state == NODE_RUNNING && core_hand_over(n->core)) {
+        n->state = NODE_LEAVING;
+        (void)uv_timer_start(&n->trim, node_on_hand_over_late, HAND_OVER_MS, 0);
+    } else {
+        begin_stop(n);
     }
 }
 

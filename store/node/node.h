@@ -44,8 +44,9 @@ int node_open(
 /* The in-process face; valid until node_stop's callback. */
 struct store *node_store(struct node *n);
 
-/* Answers every call with DECREE_ESTOPPED, waits for the write on its way to the disk, closes. cb
- * runs once, later; n is freed after it. Watchers must have been removed. */
+/* A leader hands over first, half a second at most; calls go on meanwhile. Then every call is
+ * answered with DECREE_ESTOPPED. Waits for the write on its way to the disk, closes. cb runs once,
+ * later; n is freed after it. Watchers must have been removed. */
 typedef void (*node_stop_cb)(void *data);
 void node_stop(struct node *n, node_stop_cb cb, void *data);
 

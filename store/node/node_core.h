@@ -78,6 +78,10 @@ struct core_options {
  * call, env until core_close. reterr says what is wrong and where. */
 int core_open(const struct core_options *options, const struct core_env *env, struct store **ret,
     struct err *reterr);
+/* A leader that is about to go hands over to the member that is up to date, so that nobody waits
+ * for an election timeout. True when that has begun: it is over when core_leads_now is false. */
+bool core_hand_over(struct store *s);
+bool core_leads_now(const struct store *s);
 /* Answers every call with DECREE_ESTOPPED; calls that come later are answered so as well. */
 void core_stop(struct store *s);
 /* After core_stop. Waits for the write on its way to the disk. */

@@ -532,6 +532,30 @@ TEST(cluster, leader_killed_and_restarted_loses_nothing)
     sim_deinit(&s);
 }
 
+TEST(cluster, a_leader_that_leaves_hands_over_without_a_timeout)
+{
+    struct sim s;
+    struct sim_call c;
+    size_t leader;
+    uint64_t now;
+
+    sim_init(&s, 3);
+    for (size_t i = 0; i < 3; i++) {
+        sim_start(&s, i);
+    }
+    leader = sim_elect(&s);
+    sim_run(&s, 1000);
+    now = s.now_ms;
+    assert_false(core_hand_over(s.members[(leader + 1) % 3].core)); /* has nothing to hand over */
+    assert_true(core_hand_over(s.members[leader].core));
+    assert_int_equal(sim_put(&s, leader, "/a", "1"), 0); /* forwarded to the new one */
+    assert_false(core_leads_now(s.members[leader].core));
+    assert_true(s.now_ms - now < SIM_HEARTBEAT_MS * SIM_ELECTION_TICKS / 2);
+    assert_int_equal(sim_get(&s, (leader + 1) % 3, "/a", &c), 0);
+    assert_string_equal(c.value, "1");
+    sim_deinit(&s);
+}
+
 TEST(cluster, all_killed_at_once_lose_nothing)
 {
     struct sim s;
@@ -787,6 +811,7 @@ TEST_MAIN(UNIT(node, a_lone_member_serves_at_once),
     UNIT(cluster, a_write_under_way_survives_the_loss_of_the_leader),
     UNIT(cluster, a_minority_times_out_and_says_why),
     UNIT(cluster, leader_killed_and_restarted_loses_nothing),
+    UNIT(cluster, a_leader_that_leaves_hands_over_without_a_timeout),
     UNIT(cluster, all_killed_at_once_lose_nothing),
     UNIT(cluster, a_member_far_behind_gets_a_snapshot_while_writes_go_on),
     UNIT(cluster, a_snapshot_stream_cut_anywhere_leaves_the_old_state_and_comes_again),
