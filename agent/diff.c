@@ -9,10 +9,10 @@ struct lines {
     size_t n;
 };
 
-enum edit { KEEP = ' ', REMOVE = '-', ADD = '+' };
+enum { KEEP = ' ', REMOVE = '-', ADD = '+' };
 
 struct script {
-    char *edits; /* owned; enum edit, in order */
+    char *edits; /* owned; KEEP, REMOVE or ADD, in order */
     size_t n;
 };
 
@@ -36,7 +36,7 @@ static struct lines split(struct bytes text)
     return l;
 }
 
-static void emit(struct script *s, enum edit e, size_t n)
+static void emit(struct script *s, char e, size_t n)
 {
     memset(s->edits + s->n, e, n);
     s->n += n;

@@ -274,7 +274,7 @@ static int prepare_child(
 
 static int spawn(struct hook *h, const struct hook_spec *spec, int out_write)
 {
-    static const char *const base_env[] = {"PATH=" HOOK_PATH, "LANG=C.UTF-8", "HOME=/"};
+    static const char *const base_env[] = {("PATH=" HOOK_PATH), "LANG=C.UTF-8", "HOME=/"};
     _cleanup_free_ const char **env = NULL;
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;

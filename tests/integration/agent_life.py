@@ -6,7 +6,7 @@ import stat
 import time
 import unittest
 
-from agent_host import Host, Proxy, b64
+from agent_host import STORE, Host, Proxy, b64
 from cluster import until
 
 
@@ -333,6 +333,20 @@ class Configuration(unittest.TestCase):
             code, _, err = h.run()
             self.assertEqual(code, 2)
             self.assertIn("is in use by another agent", err)
+
+
+@unittest.skipUnless(STORE == "decreed", "the agent's socket is decreed's own")
+class Socket(unittest.TestCase):
+    def test_agent_follows_the_store_over_its_unix_socket(self):
+        with Host() as h:
+            h.endpoints = f"unix://{h.store.folder}/agent.sock"
+            h.resource()
+            h.put("/app/v", "one")
+            h.start()
+            h.wait_file("one\n")
+            h.put("/app/v", "two")
+            h.wait_file("two\n")
+            h.wait_status("ok")
 
 
 class Commands(unittest.TestCase):
