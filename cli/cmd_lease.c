@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "alloc.h"
+#include "clock.h"
 #include "cmd.h"
 #include "table.h"
 #include "v3_client.h"
@@ -178,17 +179,28 @@ static int renew(struct cli *cli, int64_t id, int64_t *ret_ttl)
 static int run_keep_alive(struct cli *cli, const struct args *args)
 {
     struct pollfd p = {.events = POLLIN};
-    int64_t id, ttl;
+    uint64_t renewed_ms, alive_ms;
+    int64_t id, ttl = 0;
     int r = read_id(args, &id);
 
     r = r != 0 ? r : renew(cli, id, &ttl);
     if (r != 0 || args_has(args, FLAG_ONCE)) {
         return r;
     }
+    alive_ms = (uint64_t)ttl * 1000;
     p.fd = cmd_interrupt_fd();
-    /* A third of the life leaves room for two renewals that fail. */
-    while (r == 0 && poll(&p, 1, (int)MIN(ttl * 1000 / 3, 3600000)) == 0 && !ferror(stdout)) {
+    renewed_ms = clock_boot_ms();
+    /* A third of the life leaves room for renewals that fail: those are tried again every second
+     * until the lease cannot be alive any more. */
+    while (!ferror(stdout) &&
+        poll(&p, 1, r == EXIT_DONE ? (int)MIN(ttl * 1000 / 3, 3600000) : 1000) == 0) {
         r = renew(cli, id, &ttl);
+        if (r == EXIT_DONE) {
+            renewed_ms = clock_boot_ms();
+            alive_ms = (uint64_t)ttl * 1000;
+        } else if (r != EXIT_UNREACHABLE || clock_boot_ms() - renewed_ms > alive_ms) {
+            break;
+        }
     }
     (void)close(p.fd);
     return r;

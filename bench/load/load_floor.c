@@ -10,7 +10,7 @@
 #include "file.h"
 #include "load.h"
 
-enum { FLOOR_FILE_BYTES = 64 << 20, FLOOR_RECORD_BYTES = 512, FILL_BYTES = 1 << 20 };
+enum { FLOOR_FILE_BYTES = 16 << 20, FLOOR_RECORD_BYTES = 512, FILL_BYTES = 1 << 20 };
 
 static int floor_file(const char *path)
 {

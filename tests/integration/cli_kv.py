@@ -176,6 +176,18 @@ class Leases(CliTest):
         running.await_output(line * 5)
         self.assertEqual(running.interrupt(), 0)
 
+    def test_keep_alive_outlives_a_restart_of_the_store_and_says_so(self):
+        lease = self.ok("lease", "grant", "9").split()[1]
+        running = self.start_decree("lease", "keep-alive", lease)
+        line = f"lease {lease} keepalived with TTL(9)\n"
+        running.await_output(line)
+        self.store.members[0].kill9()
+        running.await_output("is it running?", path=running.err)
+        before = running.read(running.out)
+        self.store.start()
+        running.await_output(before + line)
+        self.assertEqual(running.interrupt(), 0)
+
     def test_a_lease_id_is_hexadecimal(self):
         for word in ("xyz", "0", "-1", "12 "):
             with self.subTest(word):
