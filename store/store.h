@@ -108,7 +108,8 @@ struct store_call {
     uint64_t term_;       /* leadership under which it was proposed */
     struct buf *payload_; /* the encoded entry */
     int64_t lease_id_;    /* of a grant: given or picked */
-    int state_, status_;
+    unsigned state_;
+    int status_;
 };
 
 /* Checks and starts the call. cb runs exactly once, later, never inside this call: a request that
