@@ -76,7 +76,8 @@ static void print_report(struct table *t, const json_t *report, int64_t now_ms)
     table_add(t, bytes_str(v3_text(report, "resource")), 0);
     table_addf(t, "%s%s", v3_text(report, "state"), stale ? " (stale)" : "");
     table_addf(t, "%s", since);
-    if (rendered != 0 && seen != rendered) {
+    /* Where all is well the store has moved on in keys that this file does not read. */
+    if (!report_is_well(report) && seen > rendered) {
         table_addf(t, "%" PRId64 " of %" PRId64, rendered, seen);
     } else {
         table_addf(t, "%" PRId64, rendered);
@@ -212,7 +213,8 @@ const struct command cmd_agent_status = {
     .summary = "show what every host has made of its files, and what it refused and why",
     .details =
         "Ends with 1 when any host has refused or failed. REVISION is that of the file in place,\n"
-        "\"8 of 12\" when the store is further. -o json prints the agents' reports as an array.\n",
+        "\"8 of 12\" when what came up to 12 is not in it. -o json prints the agents' reports as "
+        "an array.\n",
     .run = run_status,
 };
 
