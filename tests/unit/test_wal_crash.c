@@ -235,7 +235,7 @@ static bool step_install(struct run *r)
     struct model *m = &r->model;
     struct wal_snapshot_id id = {
         .index = r->snapshot.index + 1 + rnd(r, m->last - r->snapshot.index + 10),
-        .term = m->term + 1,
+        .term = MAX(m->term, (uint64_t)1) + 1, /* beyond that of every entry */
     };
     struct fixture_batch b;
 

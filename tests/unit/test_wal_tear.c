@@ -320,6 +320,25 @@ TEST(wal, zeros_in_a_confirmed_record_are_corruption)
     (void)wal_mem_free(m);
 }
 
+/* A segment that is not the last ends where the next one's head says: a vote lost there is seen. */
+TEST(wal, the_last_record_of_a_finished_segment_counts)
+{
+    struct wal_mem *m = wal_mem_new(5);
+    struct wal_recovery rec;
+    struct wal *w = fixture_open(m, &rec);
+    size_t end;
+
+    for (uint64_t term = 1; term <= FIXTURE_SEGMENT / 48; term++) {
+        fixture_hard(w, term, FIXTURE_VOTE);
+    }
+    m = fixture_kill(m, w, &rec);
+    assert_non_null(wal_mem_bytes(m, WAL_FOLDER_LOG, "0000000000000002.seg"));
+    end = end_of(wal_mem_bytes(m, WAL_FOLDER_LOG, first_segment));
+    assert_true(end > FIXTURE_SEGMENT - 48);
+    memset(bytes_of(m) + end - 48, 0, 48);
+    check_refused(m);
+}
+
 TEST(wal, a_record_copied_over_another_is_corruption)
 {
     size_t second_last, end;
@@ -513,6 +532,7 @@ TEST_MAIN(UNIT(wal, a_tail_damaged_from_any_byte_of_the_last_two_records_boots),
     UNIT(wal, every_bit_of_a_header_counts),
     UNIT(wal, length_and_type_changed_in_any_way_are_corruption),
     UNIT(wal, zeros_in_a_confirmed_record_are_corruption),
+    UNIT(wal, the_last_record_of_a_finished_segment_counts),
     UNIT(wal, a_record_copied_over_another_is_corruption), UNIT(wal, a_stale_block_is_corruption),
     UNIT(wal, the_last_batch_is_vouched_for_after_a_clean_close),
     UNIT(wal, the_last_batch_is_vouched_for_by_the_next_start),
