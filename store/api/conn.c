@@ -8,6 +8,7 @@
 #include "api_impl.h"
 #include "h1.h"
 #include "h2.h"
+#include "rpc.h"
 
 enum { VIEWS_MAX = 64 /* segments in one writev */ };
 
@@ -83,6 +84,9 @@ void conn_finish(struct conn *c)
 
 void conn_drain(struct conn *c)
 {
+    list_for_each (it, &c->exchanges) {
+        rpc_stop_stream(list_entry(it, struct exchange, link));
+    }
     if (c->state == CONN_H2) {
         h2_drain(c->h2);
     } else if (c->state == CONN_H1) {

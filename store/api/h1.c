@@ -56,6 +56,26 @@ static size_t head_length(const struct strbuf *raw)
     return end != NULL ? (size_t)(end - raw->data) + 4 : 0;
 }
 
+/* The name of a header ends right at its colon: "Name : value" is read in two ways, too. */
+static bool names_are_strict(struct bytes head)
+{
+    bool in_name = false, first_line = true;
+
+    for (size_t i = 0; i + 2 < head.len; i++) {
+        uint8_t c = head.data[i];
+
+        if (c == '\n') {
+            in_name = true;
+            first_line = false;
+        } else if (in_name && (c == ' ' || c == '\t' || c == '\r')) {
+            return false;
+        } else if (c == ':' && !first_line) {
+            in_name = false;
+        }
+    }
+    return true;
+}
+
 bool h1_head_is_strict(struct bytes head)
 {
     for (size_t i = 0; i < head.len; i++) {
@@ -66,7 +86,8 @@ bool h1_head_is_strict(struct bytes head)
             return false;
         }
     }
-    return head.len >= 4 && memcmp(head.data + head.len - 4, "\r\n\r\n", 4) == 0;
+    return head.len >= 4 && memcmp(head.data + head.len - 4, "\r\n\r\n", 4) == 0 &&
+        names_are_strict(head);
 }
 
 /* ---- answers ---- */
@@ -344,7 +365,7 @@ static bool step_head(struct h1 *h)
         return false;
     }
     if (!h1_head_is_strict(bytes_make(h->raw.data, n))) {
-        refuse(h, 400, "bare line feed, folded header or NUL");
+        refuse(h, 400, "bare line feed, folded header, space before a colon or NUL");
         return false;
     }
     h->ex = exchange_new(h->conn, &transport);

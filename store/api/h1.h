@@ -26,7 +26,7 @@ void h1_drain(struct h1 *h);
 /* ---- for the tests ---- */
 
 /* A request head up to and including its empty line: every line ends with CR LF, none is folded, no
- * CR, LF or NUL elsewhere. */
+ * CR, LF or NUL elsewhere, no space in or behind a header's name. */
 bool h1_head_is_strict(struct bytes head);
 
 #endif

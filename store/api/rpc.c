@@ -671,6 +671,14 @@ const struct service rpc_service = {
     .gone = rpc_gone,
 };
 
+void rpc_stop_stream(struct exchange *ex)
+{
+    if (ex->service == &rpc_service && !ex->done && ex->rpc.method != NULL &&
+        method_is_stream(ex->rpc.method)) {
+        rpc_fail(ex, DECREE_ESTOPPED);
+    }
+}
+
 void rpc_check_leader(struct deadline *leader_check)
 {
     struct api *api = container_of(leader_check, struct api, leader_check);

@@ -20,6 +20,8 @@ void rpc_end(struct exchange *ex, int grpc_status, const char *text);
 /* Ends it with one of our error codes. */
 void rpc_fail(struct exchange *ex, int code);
 
+/* The daemon stops: a watch or keepalive, which has no end of its own, is told so. */
+void rpc_stop_stream(struct exchange *ex);
 /* The streams that `hasleader` watches over are to be cut where they have waited too long. */
 void rpc_check_leader(struct deadline *leader_check);
 

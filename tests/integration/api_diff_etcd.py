@@ -1,19 +1,15 @@
 """The same requests to Debian's etcd and to us: the answers must be equal, but for ids, sizes and the
 words in which a JSON parser complains."""
 
-import base64
 import itertools
 import json
 import random
 import unittest
 
 import api_server
+from api_server import b64
 
 KNOWN_400 = {412: 400}  # etcd 3.4's code for FailedPrecondition; newer ones say 400 as we do
-
-
-def b64(text):
-    return base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode()
 
 
 def normal(value, key=None):

@@ -2,6 +2,7 @@
 a store in memory) unless DECREE_API_ENDPOINT=HOST:PORT names a server that runs already, which must
 be empty."""
 
+import base64
 import http.client
 import json
 import os
@@ -84,6 +85,10 @@ def etcd(folder):
                  "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                  "--initial-cluster", f"default={peer}"]
     return Server(arguments, port, os.path.join(folder, "etcd.log")).wait()
+
+
+def b64(text):
+    return base64.b64encode(text if isinstance(text, bytes) else text.encode()).decode()
 
 
 def folder():

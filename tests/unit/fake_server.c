@@ -57,6 +57,7 @@ int main(int argc, char **argv)
     struct server s = {0};
 
     log_set_level(getenv("FAKE_DEBUG") != NULL ? LOG_LEVEL_DEBUG : LOG_LEVEL_WARN);
+    (void)signal(SIGPIPE, SIG_IGN); /* a client that has gone is an error of the write */
     (void)uv_loop_init(&s.loop);
     s.store = fake_store_new(&s.loop);
     (void)api_new(&s.loop, s.store, &options, &s.api);

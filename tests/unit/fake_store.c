@@ -131,7 +131,13 @@ static int run(
     static const char *const peer_urls[] = {"http://127.0.0.1:2380"};
     static const char *const client_urls[] = {"http://127.0.0.1:2379"};
     static const struct store_member member = {
-        0x8877665544332211, "fake", peer_urls, 1, client_urls, 1, false};
+        .id = 0x8877665544332211,
+        .name = "fake",
+        .peer_urls = peer_urls,
+        .n_peer_urls = 1,
+        .client_urls = client_urls,
+        .n_client_urls = 1,
+    };
 
     if (s->leaderless_since_ms != 0 && needs_leader(c)) {
         return DECREE_ENO_LEADER;
