@@ -30,6 +30,7 @@ enum {
     COMPACT_SLICE_RECORDS = 2000,
     WATCH_SLICE_EVENTS = 2000,
     SNAP_PIECE_BYTES = 64 << 10,
+    SNAP_PIECE_ROOM = SNAP_PIECE_BYTES + 4096, /* a piece ends with a whole record */
     SNAP_SLICE_PIECES = 4,
     /* Reads of different turns on their way at once: one that comes alone never waits for another's
      * round, and a busy member does not send a heartbeat per turn. */

@@ -112,6 +112,7 @@ static void send_slice(struct store *s, struct snap_send *x)
         _cleanup_strbuf_ struct strbuf piece = {0};
         bool more;
 
+        (void)strbuf_reserve(&piece, SNAP_PIECE_ROOM);
         strbuf_append_char(&piece, (char)FRAME_SNAP_PIECE);
         more = mvcc_snapshot_next(x->reader, SNAP_PIECE_BYTES, &piece);
         if (piece.len > 1) {

@@ -162,6 +162,7 @@ static void save_slice(struct store *s)
         if (snap_writer_queued(s->save.writer) >= SNAP_WINDOW_BYTES) {
             return;
         }
+        (void)strbuf_reserve(&piece, SNAP_PIECE_ROOM);
         more = mvcc_snapshot_next(s->save.reader, SNAP_PIECE_BYTES, &piece);
         if (piece.len != 0) {
             struct buf *b = buf_copy(strbuf_bytes(&piece));

@@ -3,6 +3,36 @@
 #include "node_sim.h"
 #include "unit.h"
 
+/* ---- ids ---- */
+
+TEST(members, ids_are_those_that_etcd_gives)
+{
+    struct members m;
+
+    /* What every etcd started without flags calls itself and its cluster. */
+    assert_int_equal(members_parse("default=http://localhost:2380", "etcd-cluster", &m, NULL), 0);
+    assert_int_equal(m.list[0].id, 0x8e9e05c52164694d);
+    assert_int_equal(members_cluster_id(&m), 0xcdf818194e3a8c32);
+    members_deinit(&m);
+}
+
+TEST(members, the_order_of_the_list_makes_no_difference)
+{
+    _cleanup_strbuf_ struct strbuf one = {0}, two = {0};
+    struct members a, b, c;
+
+    assert_int_equal(members_parse("a=http://h:1,b=http://h:2,a=http://h:3", "t", &a, NULL), 0);
+    assert_int_equal(members_parse("a=http://h:3,a=http://h:1,b=http://h:2", "t", &b, NULL), 0);
+    members_encode(&a, &one);
+    members_encode(&b, &two);
+    assert_true(bytes_eq(strbuf_bytes(&one), strbuf_bytes(&two)));
+    assert_int_equal(members_parse("a=http://h:3,a=http://h:1,b=http://h:2", "u", &c, NULL), 0);
+    assert_int_not_equal(members_cluster_id(&a), members_cluster_id(&c));
+    members_deinit(&a);
+    members_deinit(&b);
+    members_deinit(&c);
+}
+
 /* ---- one member ---- */
 
 TEST(node, a_lone_member_serves_at_once)
@@ -191,6 +221,36 @@ TEST(node, snapshots_are_written_and_the_log_is_cut_behind_them)
     assert_int_equal(sim_get(&s, 0, "/k7", &c), 0);
     assert_string_equal(c.value, "/k7");
     assert_int_equal(core_hash(s.members[0].core), hash);
+    sim_deinit(&s);
+}
+
+TEST(node, a_full_disk_refuses_writes_serves_reads_and_goes_on)
+{
+    struct sim s;
+    struct sim_call c;
+    char value[4001] = {0};
+    int puts = 0;
+
+    memset(value, 'x', sizeof(value) - 1);
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    sim_run(&s, 2000);
+    wal_mem_set_capacity(s.members[0].mem, 4 << 20);
+    for (int err = 0; err == 0; puts++) {
+        err = sim_put(&s, 0, "/k", value);
+        assert_true(err == 0 || err == DECREE_ENO_SPACE);
+        assert_true(puts < 2000);
+    }
+    assert_true(puts > 10);
+    assert_int_equal(sim_get(&s, 0, "/k", &c), 0);
+    assert_int_equal(c.count, 1);
+    wal_mem_set_capacity(s.members[0].mem, UINT64_MAX);
+    sim_run(&s, 3000);
+    assert_int_equal(sim_put(&s, 0, "/k", "small"), 0);
+    sim_kill(&s, 0);
+    sim_start(&s, 0);
+    assert_int_equal(sim_get(&s, 0, "/k", &c), 0);
+    assert_string_equal(c.value, "small");
     sim_deinit(&s);
 }
 
@@ -791,7 +851,9 @@ TEST(cluster, frames_of_garbage_change_nothing)
     sim_deinit(&s);
 }
 
-TEST_MAIN(UNIT(node, a_lone_member_serves_at_once),
+TEST_MAIN(UNIT(members, ids_are_those_that_etcd_gives),
+    UNIT(members, the_order_of_the_list_makes_no_difference),
+    UNIT(node, a_lone_member_serves_at_once),
     UNIT(node, a_killed_member_comes_back_with_all_it_acknowledged),
     UNIT(node, reads_cost_a_lone_member_no_disk_write),
     UNIT(node, calls_of_one_turn_share_one_write),
@@ -799,6 +861,7 @@ TEST_MAIN(UNIT(node, a_lone_member_serves_at_once),
     UNIT(node, a_txn_that_only_reads_skips_the_log),
     UNIT(node, a_full_quota_refuses_what_grows_and_clears_itself),
     UNIT(node, snapshots_are_written_and_the_log_is_cut_behind_them),
+    UNIT(node, a_full_disk_refuses_writes_serves_reads_and_goes_on),
     UNIT(node, a_directory_of_somebody_else_is_refused),
     UNIT(node, a_crash_at_any_write_of_the_founding_can_be_started_again),
     UNIT(node, a_stopped_member_answers_what_waits), UNIT(node, a_cancelled_call_is_never_answered),
