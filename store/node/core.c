@@ -263,16 +263,39 @@ static size_t entries_bytes(const struct raft_msg *m)
     return n;
 }
 
+/* Forwarded proposals count for one leadership only, so what the leader has taken in this term is
+ * all that a frame replayed by the network could bring again (F26). A table where a newer id takes
+ * the place of an older one of the same slot is enough: replays come soon or never. */
+static bool is_replayed(struct store *s, struct entry_id id, uint64_t term)
+{
+    struct entry_id *slot;
+
+    if (s->forwarded.seen == NULL) {
+        s->forwarded.seen = xcalloc(FORWARDED_SEEN_MAX, sizeof(*s->forwarded.seen));
+    }
+    if (s->forwarded.term != term) {
+        memset(s->forwarded.seen, 0, FORWARDED_SEEN_MAX * sizeof(*s->forwarded.seen));
+        s->forwarded.term = term;
+    }
+    slot = &s->forwarded.seen[hmap_hash_u64(id.origin ^ id.sequence) % FORWARDED_SEEN_MAX];
+    if (slot->origin == id.origin && slot->sequence == id.sequence) {
+        return true;
+    }
+    *slot = id;
+    return false;
+}
+
 /* What a follower forwards will be applied by everyone: bytes that no member could apply must not
- * get into the log, whoever sent them. */
-static bool proposals_are_sane(const struct raft_msg *m)
+ * get into the log, whoever sent them, and nothing twice. */
+static bool proposals_are_sane(struct store *s, const struct raft_msg *m)
 {
     for (size_t i = 0; i < m->n_entries; i++) {
         _cleanup_arena_ struct arena arena = {0};
         struct entry e;
 
         if (m->entries[i].type != RAFT_ENTRY_NORMAL ||
-            entry_decode(buf_bytes(m->entries[i].payload), &arena, &e) != 0) {
+            entry_decode(buf_bytes(m->entries[i].payload), &arena, &e) != 0 ||
+            (core_leads(s) && m->term == s->status.term && is_replayed(s, e.id, m->term))) {
             return false;
         }
     }
@@ -284,7 +307,7 @@ static void on_raft_frame(struct store *s, uint64_t from, struct bytes body)
     struct msg_decoded m;
 
     if (msg_decode(body, &m) < 0 || m.msg.from != from || m.msg.to != s->id ||
-        (m.msg.type == RAFT_MSG_PROPOSE && !proposals_are_sane(&m.msg))) {
+        (m.msg.type == RAFT_MSG_PROPOSE && !proposals_are_sane(s, &m.msg))) {
         log_debug("message dropped: malformed or not this link's from=%016" PRIx64, from);
     } else if (m.msg.n_entries != 0 && !wal_has_room(s->wal, entries_bytes(&m.msg))) {
         log_debug("entries dropped: the log has no room from=%016" PRIx64, from);

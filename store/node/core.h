@@ -43,6 +43,7 @@ enum {
     SNAP_RETRY_MS = 30000, /* after a failed snapshot: the disk is probably full */
     SNAP_STALL_MS = 30000, /* a stream without progress is given up */
     EXPIRE_PER_SECOND = 1000,
+    FORWARDED_SEEN_MAX = 8192,      /* 128 KiB: what all followers may forward in some tens of ms */
     LEASE_KEYS_BYTES_MAX = 2 << 20, /* of a forwarded time-to-live answer: must fit one frame */
 };
 
@@ -145,6 +146,10 @@ struct store {
     struct leases leases;
     bool compacting, watching; /* slices to do */
     bool no_space;
+    struct {
+        struct entry_id *seen; /* FORWARDED_SEEN_MAX, owned; NULL until the first */
+        uint64_t term;
+    } forwarded;            /* proposals of followers taken in this leadership */
     unsigned publish_ticks; /* until the next attempt; 0 = now */
     bool published;
 

@@ -324,6 +324,12 @@ static void deliver_stream(struct sim *s, const struct sim_event *e)
     }
 }
 
+static void replay(struct sim *s, const struct sim_event *e)
+{
+    push(s, e->kind, e->from, e->to, buf_ref(e->body));
+    list_entry(s->events.prev, struct sim_event, link)->again = true;
+}
+
 static void deliver(struct sim *s, const struct sim_event *e)
 {
     struct sim_member *from = &s->members[e->from];
@@ -337,6 +343,9 @@ static void deliver(struct sim *s, const struct sim_event *e)
         if (reaches(s, e->from, e->to)) {
             s->frames++;
             core_frame(to->core, from->id, buf_bytes(e->body));
+            if (s->replay && !e->again) {
+                replay(s, e);
+            }
         }
         break;
     case SIM_READY:

@@ -27,6 +27,7 @@ struct sim_event {
     struct list link;
     enum sim_event_kind kind;
     size_t from, to;
+    bool again; /* a replay */
     struct buf *body;
 };
 
@@ -38,6 +39,7 @@ struct sim {
     bool paused[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];   /* stream from, to: the receiver holds it */
     size_t on_way[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX]; /* bytes of it */
     bool full[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];
+    bool replay;               /* every frame arrives twice, the second time after all others */
     uint64_t freed;            /* memory_freed hints */
     uint64_t frames;           /* delivered */
     uint64_t stream_cut_after; /* stream bytes after which it breaks, once; 0 = never */

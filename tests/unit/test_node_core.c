@@ -480,6 +480,27 @@ TEST(cluster, every_member_serves_reads_and_writes)
     sim_deinit(&s);
 }
 
+TEST(cluster, replayed_frames_write_nothing_twice)
+{
+    struct sim s;
+    struct sim_call c;
+    size_t follower;
+
+    sim_init(&s, 3);
+    s.replay = true;
+    for (size_t i = 0; i < 3; i++) {
+        sim_start(&s, i);
+    }
+    follower = (sim_elect(&s) + 1) % 3;
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(sim_put(&s, follower, "/a", "1"), 0);
+    }
+    assert_int_equal(sim_get(&s, follower, "/a", &c), 0);
+    assert_int_equal(c.header.revision, 21);
+    sim_assert_equal(&s);
+    sim_deinit(&s);
+}
+
 TEST(cluster, members_publish_their_names_and_urls)
 {
     struct sim s;
@@ -870,6 +891,7 @@ TEST_MAIN(UNIT(members, ids_are_those_that_etcd_gives),
     UNIT(node, a_new_leader_gives_every_lease_its_full_time),
     UNIT(node, a_watcher_sees_each_change_once_in_the_turn_of_its_reply),
     UNIT(cluster, every_member_serves_reads_and_writes),
+    UNIT(cluster, replayed_frames_write_nothing_twice),
     UNIT(cluster, members_publish_their_names_and_urls),
     UNIT(cluster, a_write_under_way_survives_the_loss_of_the_leader),
     UNIT(cluster, a_minority_times_out_and_says_why),
