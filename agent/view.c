@@ -1,6 +1,7 @@
 #include "view.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -116,6 +117,17 @@ static int64_t view_now_ns(void *data)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static void view_local_zone(void *data, int64_t unix_s, int32_t *ret_offset_s, char ret_name[16])
+{
+    time_t t = unix_s;
+    struct tm tm = {0};
+
+    (void)data;
+    (void)localtime_r(&t, &tm);
+    *ret_offset_s = (int32_t)tm.tm_gmtoff;
+    (void)snprintf(ret_name, 16, "%s", tm.tm_zone != NULL ? tm.tm_zone : "");
+}
+
 static bool view_file_exists(void *data, const char *path)
 {
     struct stat st;
@@ -136,6 +148,7 @@ int view_render(const struct resource *r, const struct mirror *m, struct readset
         .getenv = view_getenv,
         .now_ns = view_now_ns,
         .file_exists = view_file_exists,
+        .local_zone = view_local_zone,
     };
     int rc;
 
