@@ -87,7 +87,7 @@ static void op(struct pbw *w, const struct txn_op_reply *o)
         txn_fields(w, &o->txn);
         break;
     case OP_NONE:
-        decree_assert(!"an op without a request is refused before it runs");
+        decree_assert(false && "an op without a request is refused before it runs");
     }
     encode_header(w, &header);
     /* ResponseOp numbers its replies range 1, put 2, delete 3, txn 4. */
@@ -193,7 +193,7 @@ void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply 
     case STORE_LEASE_REVOKE:
         break;
     case STORE_KIND_END:
-        decree_assert(!"no kind");
+        decree_assert(false && "no kind");
     }
     encode_header(w, &header);
 }

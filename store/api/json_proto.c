@@ -218,7 +218,7 @@ static int value_in(struct reader *r, const ProtobufCFieldDescriptor *f, json_t 
         *(protobuf_c_boolean *)slot = json_is_true(value);
         return 0;
     default:
-        decree_assert(!"a type that our .proto files do not use");
+        decree_assert(false && "a type that our .proto files do not use");
         return DECREE_EBAD_REQUEST;
     }
 }
@@ -433,7 +433,7 @@ static void scalar_out(const ProtobufCFieldDescriptor *f, uint64_t v, struct str
         }
         break;
     default:
-        decree_assert(!"a type that our encoders do not write");
+        decree_assert(false && "a type that our encoders do not write");
     }
 }
 

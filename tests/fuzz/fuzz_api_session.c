@@ -19,6 +19,11 @@ static struct store *store;
 static struct api *api;
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 
+static void remove_socket(void)
+{
+    (void)unlink(address.sun_path);
+}
+
 static void start(void)
 {
     _cleanup_err_ struct err err = {0};
@@ -33,6 +38,7 @@ static void start(void)
         address.sun_path, sizeof(address.sun_path), "/tmp/decree-fuzz-%d.sock", (int)getpid());
     url = xasprintf("unix://%s", address.sun_path);
     decree_assert(api_listen(api, url, &err) == 0);
+    (void)atexit(remove_socket);
 }
 
 static void drop(int fd)
