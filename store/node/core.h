@@ -117,7 +117,8 @@ struct snap_recv {
 
 struct store {
     const struct core_env *env;
-    struct core_options o; /* strings are copies, owned; founders unset */
+    struct core_options o; /* strings lie in options_arena; what founding needs is unset */
+    struct arena options_arena;
     enum { CORE_FOUNDING, CORE_RUNNING, CORE_STOPPED } state;
     bool dirty;
     uint64_t id, cluster_id, incarnation;

@@ -12,35 +12,25 @@
 
 /* ---- options ---- */
 
+static const char *keep_str(struct store *s, const char *text)
+{
+    return (const char *)arena_copy(&s->options_arena, bytes_str(text)).data;
+}
+
 static void copy_options(struct store *s, const struct core_options *o)
 {
-    const char **urls = xcalloc(o->n_client_urls + 1, sizeof(*urls));
+    const char **urls = arena_calloc(&s->options_arena, o->n_client_urls + 1, sizeof(*urls));
 
     s->o = *o;
     s->o.founders = NULL;
     s->o.token = NULL;
     s->o.peer_urls = NULL;
-    s->o.name = xstrdup(o->name);
-    s->o.data_dir = xstrdup(o->data_dir);
+    s->o.name = keep_str(s, o->name);
+    s->o.data_dir = keep_str(s, o->data_dir);
     for (size_t i = 0; i < o->n_client_urls; i++) {
-        urls[i] = xstrdup(o->client_urls[i]);
+        urls[i] = keep_str(s, o->client_urls[i]);
     }
     s->o.client_urls = urls;
-}
-
-static void free_str(const char *s)
-{
-    free((void *)(uintptr_t)s);
-}
-
-static void free_options(struct store *s)
-{
-    for (size_t i = 0; i < s->o.n_client_urls; i++) {
-        free_str(s->o.client_urls[i]);
-    }
-    free((void *)(uintptr_t)s->o.client_urls);
-    free_str(s->o.name);
-    free_str(s->o.data_dir);
 }
 
 /* ---- whose directory is it ---- */
@@ -433,7 +423,7 @@ struct store *core_close(struct store *s)
     members_deinit(&s->members);
     arena_deinit(&s->apply_arena);
     buf_unref(s->founding_entry.payload);
-    free_options(s);
+    arena_deinit(&s->options_arena);
     free(s);
     return NULL;
 }

@@ -170,14 +170,15 @@ static void env_peer_metrics(void *data, struct store_metrics *ret)
 
 /* ---- members' addresses ---- */
 
-static void address_of(const struct store_member *member, struct peer_address *ret)
+static void address_of(
+    const struct store_member *member, struct arena *arena, struct peer_address *ret)
 {
     *ret = (struct peer_address){.id = member->id, .incarnation = member->incarnation};
     for (size_t i = 0; i < member->n_peer_urls && ret->n < ARRAY_SIZE(ret->at); i++) {
-        char *host;
+        _cleanup_free_ char *host = NULL;
 
         if (peer_url_parse(member->peer_urls[i], &host, &ret->at[ret->n].port, NULL) == 0) {
-            ret->at[ret->n++].host = host;
+            ret->at[ret->n++].host = (const char *)arena_copy(arena, bytes_str(host)).data;
         }
     }
 }
@@ -186,6 +187,7 @@ static void env_members_changed(void *data)
 {
     struct node *n = data;
     const struct members *members = core_members(n->core);
+    _cleanup_arena_ struct arena arena = {0};
     struct peer_address list[PEER_MEMBERS_MAX];
     size_t len = 0;
 
@@ -193,20 +195,12 @@ static void env_members_changed(void *data)
         return;
     }
     for (size_t i = 0; i < members->n && len < ARRAY_SIZE(list); i++) {
-        if (members->list[i].id == core_id(n->core)) {
-            continue;
-        }
-        address_of(&members->list[i], &list[len]);
-        if (list[len].n > 0) {
-            len++;
+        if (members->list[i].id != core_id(n->core)) {
+            address_of(&members->list[i], &arena, &list[len]);
+            len += list[len].n > 0;
         }
     }
     peers_set(n->peers, list, len);
-    for (size_t i = 0; i < len; i++) {
-        for (size_t k = 0; k < list[i].n; k++) {
-            free((void *)(uintptr_t)list[i].at[k].host);
-        }
-    }
 }
 
 /* ---- memory ---- */

@@ -21,6 +21,7 @@ enum {
     /* On its way in a stream: enough for a fast network, little enough for a slow one. */
     PEER_STREAM_WINDOW_BYTES = 1 << 20,
     PEER_MEMBERS_MAX = 32,
+    PEER_ADDRESSES_MAX = 4, /* of one member; more would only make a dead one slower to see */
 };
 
 struct peers;
@@ -63,7 +64,7 @@ struct peer_address {
     struct {
         const char *host;
         uint16_t port;
-    } at[4]; /* tried in turn */
+    } at[PEER_ADDRESSES_MAX]; /* tried in turn */
 };
 /* The other members: links to new ones begin, to missing ones end, addresses are taken over.
  * Strings are copied. */

@@ -39,7 +39,8 @@ struct peer {
     struct list link; /* in peers.list */
     struct peers *peers;
     uint64_t id;
-    struct peer_address address; /* hosts are copies, owned */
+    struct peer_address address;     /* its hosts are those below */
+    char *hosts[PEER_ADDRESSES_MAX]; /* owned */
     struct peer_link messages, stream;
     uv_timer_t retry; /* of the message link */
     bool dropped;     /* frames were: to be reported */

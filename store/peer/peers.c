@@ -38,12 +38,12 @@ static void peers_on_no_conns(void *data)
     peers_check_closed(data);
 }
 
-static void free_hosts(struct peer_address *a)
+static void free_hosts(struct peer *peer)
 {
-    for (size_t i = 0; i < a->n; i++) {
-        free((void *)(uintptr_t)a->at[i].host);
+    for (size_t i = 0; i < ARRAY_SIZE(peer->hosts); i++) {
+        free(peer->hosts[i]);
+        peer->hosts[i] = NULL;
     }
-    a->n = 0;
 }
 
 static void peers_on_timer_closed(uv_handle_t *h)
@@ -69,7 +69,7 @@ static void peer_end(struct peer *peer)
     }
     peer_link_stop(&peer->messages);
     peer_link_stop(&peer->stream);
-    free_hosts(&peer->address);
+    free_hosts(peer);
     list_del(&peer->link);
     uv_close((uv_handle_t *)&peer->retry, peers_on_timer_closed);
 }
@@ -124,10 +124,10 @@ uint16_t peers_port(const struct peers *p)
 
 static void copy_address(struct peer *peer, const struct peer_address *a)
 {
-    free_hosts(&peer->address);
+    free_hosts(peer);
     peer->address = *a;
     for (size_t i = 0; i < a->n; i++) {
-        peer->address.at[i].host = xstrdup(a->at[i].host);
+        peer->address.at[i].host = peer->hosts[i] = xstrdup(a->at[i].host);
     }
     peer->messages.address %= (unsigned)a->n;
     peer->stream.address %= (unsigned)a->n;
