@@ -58,7 +58,6 @@ int api_new(
     if (options != NULL) {
         *o = *options;
     }
-    o->etcd_version = o->etcd_version != NULL ? o->etcd_version : STORE_ETCD_VERSION;
     o->leaderless_ms = o->leaderless_ms != 0 ? o->leaderless_ms : LEADERLESS_MS;
     o->progress_interval_ms =
         o->progress_interval_ms != 0 ? o->progress_interval_ms : PROGRESS_INTERVAL_MS;

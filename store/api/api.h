@@ -12,7 +12,6 @@
 struct api;
 
 struct api_options {
-    const char *etcd_version; /* what clients parse as the server's version; NULL: ours */
     /* Streams with `hasleader` are cut after this long without one; etcd: 3 election timeouts. 0
      * takes that of the default election timeout. */
     unsigned leaderless_ms;

@@ -249,10 +249,8 @@ static void process(struct strbuf *out)
 
 static void versions(struct api *api, struct strbuf *out)
 {
-    const char *v = api->options.etcd_version;
-
     head(out, "etcd_server_version", "gauge", "The version that clients parse.");
-    strbuf_printf(out, "etcd_server_version{server_version=\"%s\"} 1\n", v);
+    strbuf_printf(out, "etcd_server_version{server_version=\"%s\"} 1\n", STORE_ETCD_VERSION);
     head(out, "decree_version", "gauge", "Our own version.");
     strbuf_printf(out, "decree_version{version=\"%s\"} 1\n", DECREE_VERSION);
     head(out, "etcd_server_id", "gauge", "This member's id.");

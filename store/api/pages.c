@@ -51,7 +51,7 @@ static void refusal(struct exchange *ex)
 
 static void version(struct exchange *ex)
 {
-    const char *v = ex->api->options.etcd_version, *dot = strchr(v, '.');
+    const char *v = STORE_ETCD_VERSION, *dot = strchr(v, '.');
     int minor = dot != NULL ? (int)(strcspn(dot + 1, ".") + (size_t)(dot + 1 - v)) : (int)strlen(v);
     char body[192];
 

@@ -4,6 +4,7 @@ words in which a JSON parser complains."""
 import itertools
 import json
 import random
+import re
 import unittest
 
 import api_server
@@ -334,7 +335,10 @@ class ApiDiff(unittest.TestCase):
             self.assertEqual(theirs[1].get("Allow"), ours[1].get("Allow"), f"{method} {path}")
         version = json.loads(api_server.call(self.ours.port, "GET", "/version")[2])
         theirs = json.loads(api_server.call(self.theirs.port, "GET", "/version")[2])
-        self.assertEqual(theirs, {k: v for k, v in version.items() if k != "decree"})
+        self.assertEqual({*theirs, "decree"}, set(version))
+        self.assertEqual(re.sub(r"\d+$", "0", version["etcdserver"]), version["etcdcluster"])
+        status = api_server.post(self.ours.port, "/v3/maintenance/status", {})[1]
+        self.assertEqual(status["version"], version["etcdserver"])
 
     def test_14_cluster_and_status(self):
         theirs = api_server.post(self.theirs.port, "/v3/cluster/member/list", {})[1]

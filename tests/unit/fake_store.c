@@ -92,7 +92,7 @@ static int lease_info(struct store *s, const struct lease_ttl_request *r, struct
 static void status(struct store *s, struct store_status_reply *ret)
 {
     *ret = (struct store_status_reply){
-        .etcd_version = "3.4.23",
+        .etcd_version = STORE_ETCD_VERSION,
         .db_size = mvcc_bytes(s->mvcc),
         .db_size_in_use = mvcc_live_bytes(s->mvcc),
         .leader = s->leaderless_since_ms == 0 ? store_header(s).member_id : 0,
