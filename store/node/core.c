@@ -387,6 +387,14 @@ bool core_leads_now(const struct store *s)
     return core_leads(s);
 }
 
+void core_link_lost(struct store *s, uint64_t peer)
+{
+    if (s->state == CORE_RUNNING) {
+        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_LINK_LOST, .peer = peer});
+        core_mark(s);
+    }
+}
+
 /* ---- looking in ---- */
 
 struct store_header store_header(struct store *s)

@@ -257,6 +257,13 @@ static void node_on_unreachable(void *data, uint64_t peer)
     core_unreachable(n->core, peer);
 }
 
+static void node_on_link_lost(void *data, uint64_t from)
+{
+    struct node *n = data;
+
+    core_link_lost(n->core, from);
+}
+
 static void node_on_stream_ready(void *data, uint64_t to)
 {
     struct node *n = data;
@@ -294,6 +301,7 @@ static void node_on_stream_cut(void *data, uint64_t from)
 
 static const struct peers_ops peers_ops = {.frame = node_on_frame,
     .unreachable = node_on_unreachable,
+    .link_lost = node_on_link_lost,
     .stream_ready = node_on_stream_ready,
     .stream_reply = node_on_stream_reply,
     .stream_down = node_on_stream_down,

@@ -106,6 +106,8 @@ void core_disk(struct store *s);
 void core_frame(struct store *s, uint64_t from, struct bytes body);
 /* Frames to peer were dropped, or its link broke. */
 void core_unreachable(struct store *s, uint64_t peer);
+/* The link on which that member speaks is gone. */
+void core_link_lost(struct store *s, uint64_t peer);
 
 /* Streams this member sends. */
 void core_stream_ready(struct store *s, uint64_t to); /* open, or drained */

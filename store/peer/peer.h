@@ -37,6 +37,8 @@ struct peers_ops {
     void (*frame)(void *data, uint64_t from, struct bytes body);
     /* Frames to that member were dropped or its link broke. */
     void (*unreachable)(void *data, uint64_t peer);
+    /* The link on which that member speaks was closed or broke, and not for a newer one. */
+    void (*link_lost)(void *data, uint64_t from);
     /* A stream that this member sends: open or drained; the receiver's answer; over. After
      * stream_down the stream is closed. */
     void (*stream_ready)(void *data, uint64_t to);

@@ -44,6 +44,8 @@ static void in_gone(struct peer_in *in, bool tell)
     in->gone = true;
     if (tell && from != 0 && in->channel == PEER_SNAPSHOT) {
         p->ops->stream_cut(p->data, from);
+    } else if (tell && from != 0) {
+        p->ops->link_lost(p->data, from);
     }
     if (!in->in_frame) {
         in_free(in);
@@ -94,7 +96,7 @@ static void take(struct peer_in *in, struct peer *from)
     _cleanup_strbuf_ struct strbuf answer = {0};
 
     if (older != NULL) {
-        peer_in_end(older, true);
+        peer_in_end(older, in->hello.hello.channel == PEER_SNAPSHOT); /* messages go on here */
     }
     in->from = from;
     in->channel = in->hello.hello.channel;

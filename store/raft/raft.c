@@ -302,6 +302,9 @@ int raft_step(struct raft *r, const struct raft_event *event)
     case RAFT_EV_UNREACHABLE:
         raft_on_unreachable(r, event->peer);
         break;
+    case RAFT_EV_LINK_LOST:
+        raft_on_link_lost(r, event->peer);
+        break;
     case RAFT_EV_SNAPSHOT_STATUS:
         raft_on_snapshot_status(r, event->snapshot_status.peer, event->snapshot_status.index,
             event->snapshot_status.ok);

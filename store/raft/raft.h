@@ -115,6 +115,7 @@ enum raft_event_type {
     RAFT_EV_PERSISTED,   /* the batch `seq` (and all before it) is durable */
     RAFT_EV_APPLIED,     /* entries up to `index` have been applied */
     RAFT_EV_UNREACHABLE, /* a send to `peer` failed */
+    RAFT_EV_LINK_LOST,   /* the connection on which `peer` speaks was closed or reset by its side */
     RAFT_EV_SNAPSHOT_STATUS,  /* the stream asked for with send_snapshot ended: ok = peer has it at
                                  `index` */
     RAFT_EV_SNAPSHOT_INSTALL, /* a received snapshot is durable on this disk: take it */
@@ -139,7 +140,7 @@ struct raft_event {
         uint64_t context; /* READ: never 0, never the same again, not even after a restart */
         uint64_t seq;     /* PERSISTED */
         uint64_t index;   /* APPLIED */
-        uint64_t peer;    /* UNREACHABLE, TRANSFER */
+        uint64_t peer;    /* UNREACHABLE, LINK_LOST, TRANSFER */
         struct {
             uint64_t peer, index;
             bool ok;

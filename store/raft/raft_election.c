@@ -6,10 +6,19 @@
  * counts its own when term and vote are durable. Members that hear from a leader ignore both kinds
  * of request, unless the leader itself asked for the election (transfer).
  *
+ * A leader whose process dies has its connections closed by its kernel. A follower that sees this
+ * need not wait for the silence: it lets go of that leader and stands within a few ticks. Where
+ * only a link broke, the others still hear the leader and refuse the pre-vote.
+ *
  * A pre-vote request from a lower term is answered with the own term: a member with a high term and
  * a short log and one with a low term and a long log would otherwise refuse each other forever
  * (R12). */
 #include "raft_internal.h"
+
+enum {
+    /* Ticks within which members that lost the same leader stand, so that not all do at once. */
+    LINK_LOST_TICKS = 3,
+};
 
 static void set_term(struct raft *r, uint64_t term, uint64_t vote)
 {
@@ -143,6 +152,14 @@ void raft_campaign(struct raft *r)
         become_candidate(r, false); /* and leads as soon as its own vote is durable */
     } else {
         become_precandidate(r);
+    }
+}
+
+void raft_on_link_lost(struct raft *r, uint64_t peer)
+{
+    if (r->role == RAFT_FOLLOWER && r->leader == peer && peer != RAFT_NONE) {
+        raft_become_follower(r, r->term, RAFT_NONE);
+        r->election_timeout = 1 + r->random % LINK_LOST_TICKS;
     }
 }
 

@@ -237,6 +237,8 @@ void raft_msg_bind_entries(struct raft *r);
 /* Follows leader (or nobody) in term, which is not below the current one. */
 void raft_become_follower(struct raft *r, uint64_t term, uint64_t leader);
 void raft_campaign(struct raft *r);
+/* The link from that member broke: when it led, nobody does as far as this member can tell. */
+void raft_on_link_lost(struct raft *r, uint64_t peer);
 void raft_election_tick(struct raft *r);
 /* Term and vote are durable: the candidate's own vote counts now. */
 void raft_election_hard_done(struct raft *r);

@@ -176,7 +176,7 @@ TEST(hello, endless_headers_are_cut)
 struct end {
     struct peers *peers;
     uint64_t id;
-    size_t frames, bytes, unreachable, stream_frames, ready, down, cut, replies;
+    size_t frames, bytes, unreachable, stream_frames, ready, down, cut, replies, lost;
     uint8_t last;
     int verdict; /* of the next stream frame */
     char why[128];
@@ -241,8 +241,15 @@ static void on_stream_cut(void *data, uint64_t from)
     ((struct end *)data)->cut++;
 }
 
+static void on_link_lost(void *data, uint64_t from)
+{
+    (void)from;
+    ((struct end *)data)->lost++;
+}
+
 static const struct peers_ops ops = {.frame = on_frame,
     .unreachable = on_unreachable,
+    .link_lost = on_link_lost,
     .stream_ready = on_stream_ready,
     .stream_reply = on_stream_reply,
     .stream_down = on_stream_down,
@@ -348,10 +355,12 @@ TEST(peer, a_lost_link_is_told_and_comes_back)
     end_init(&b, 2, 7);
     knows(&a, &b, 2);
     knows(&b, &a, 1);
-    UNTIL(is_up(&a, 2));
+    UNTIL(is_up(&a, 2) && is_up(&b, 1));
     port = peers_port(b.peers);
+    assert_int_equal(a.lost, 0);
     end_close(&b);
-    UNTIL(a.unreachable > 0);
+    UNTIL(a.unreachable > 0 && a.lost > 0);
+    assert_int_equal(a.lost, 1);
     assert_false(is_up(&a, 2));
     send_bytes(&a, 2, 10, 1); /* dropped, and reported once */
     a.unreachable = 0;

@@ -8,13 +8,11 @@
  *     cluster N [key=value…]  N members; keys: learners=3,4 outside=5 (begin empty) and the options
  *                             election heartbeat window window-bytes append-bytes uncommitted
  *     tick N [COUNT]          campaign N           transfer N M      read N [COUNT]
- *     propose N VALUE…        conf N 1,2,3l        unreachable N M   compact N [KEEP]
- *     deliver [A>B [COUNT]]   what waits now, each message a turn of its receiver
- *     drop [A>B [COUNT]]      repeat A>B (what waits there comes once more, behind)
- *     persist N [COUNT]       batches under way become durable, all or so many
- *     cut A B / heal          deliver drops what crosses, both ways
- *     crash N [WHOLE [PART]]  loses what is under way but for so many batches and entries
- *     start N
+ *     propose N VALUE…        conf N 1,2,3l        unreachable N M   link-lost N M   compact N
+ * [KEEP] deliver [A>B [COUNT]]   what waits now, each message a turn of its receiver drop [A>B
+ * [COUNT]]      repeat A>B (what waits there comes once more, behind) persist N [COUNT] batches
+ * under way become durable, all or so many cut A B / heal          deliver drops what crosses, both
+ * ways crash N [WHOLE [PART]]  loses what is under way but for so many batches and entries start N
  *     settle                  delivers and persists silently until nothing is left
  *     status / log N          what they say
  *     inject A>B TYPE [term= prev=T/I commit= index= context= hint=T/I reject transfer T/I:VALUE…]
@@ -242,6 +240,12 @@ static void cmd_unreachable(struct script *x)
 {
     step(x, node_arg(x, 1, true),
         (struct raft_event){.type = RAFT_EV_UNREACHABLE, .peer = arg(x, 2, 0)});
+}
+
+static void cmd_link_lost(struct script *x)
+{
+    step(x, node_arg(x, 1, true),
+        (struct raft_event){.type = RAFT_EV_LINK_LOST, .peer = arg(x, 2, 0)});
 }
 
 static void cmd_read(struct script *x)
@@ -534,6 +538,7 @@ static const struct {
     {"campaign", cmd_campaign},
     {"transfer", cmd_transfer},
     {"unreachable", cmd_unreachable},
+    {"link-lost", cmd_link_lost},
     {"read", cmd_read},
     {"propose", cmd_propose},
     {"conf", cmd_conf},
