@@ -51,7 +51,7 @@ struct api {
     uv_idle_t no_sleep; /* runs while something was queued after that: the loop must not sleep */
     struct deadlines deadlines;
     struct deadline leader_check; /* looks after leader_streams */
-    struct list leader_streams;   /* struct rpc.stream_link */
+    struct list leader_streams;   /* struct rpc.queue_link */
     struct deadline grace;        /* while draining */
     struct list pool;             /* exchanges for reuse */
     size_t n_pool, n_exchanges, n_watchers;

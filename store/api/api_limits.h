@@ -49,7 +49,7 @@ enum {
 
     /* ---- replies ---- */
     WRITE_CHUNK_BYTES = 256 * 1024,     /* pulled from HTTP/2 before the socket is asked */
-    OUTPUT_BYTES_MAX = 4 * 1024 * 1024, /* waiting on one connection: it is not read meanwhile */
+    OUTPUT_BYTES_MAX = 4 * 1024 * 1024, /* waiting on one connection: its next requests wait too */
     OUTPUT_BYTES_TOTAL_MAX = 512 * 1024 * 1024, /* waiting on all; beyond it replies are refused */
 
     /* ---- watches ---- */

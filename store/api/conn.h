@@ -3,6 +3,7 @@
 #ifndef DECREE_STORE_API_CONN_H
 #define DECREE_STORE_API_CONN_H
 
+#include "api_limits.h"
 #include "exchange.h"
 
 struct h1;
@@ -39,7 +40,9 @@ struct conn {
     struct deadline deadline;
     uint64_t limit_ms; /* what deadline was set to, 0: dropped */
     struct list exchanges;
-    size_t out_bytes; /* waiting in the exchanges' own queues */
+    size_t out_bytes;      /* waiting in the exchanges' own queues */
+    size_t deferred_bytes; /* the largest answer that found no room */
+    struct list waiting; /* struct rpc.queue_link: complete requests, for which there is no room */
     struct identity identity;
     char peer[64]; /* for the log */
 };
@@ -49,6 +52,12 @@ void conn_accept(struct api *api, uv_stream_t *listener);
 /* There is something to write: conn_flush runs before the loop sleeps. */
 void conn_mark_dirty(struct conn *c);
 void conn_flush(struct conn *c);
+/* The client does not fetch its answers: no more of them are to be made for now. Its bytes are read
+ * all the same, as HTTP/2 clients say among them that they have room again. */
+static inline bool conn_is_full(const struct conn *c)
+{
+    return c->out_bytes > OUTPUT_BYTES_MAX;
+}
 /* Closes when what is queued has left; reads nothing more. */
 void conn_finish(struct conn *c);
 /* Closes now. Exchanges are told; c is freed later. */

@@ -21,7 +21,7 @@ static void exchange_reset(struct exchange *ex)
     ex->in = in;
     ex->out = out;
     list_init(&ex->link);
-    list_init(&ex->rpc.stream_link);
+    list_init(&ex->rpc.queue_link);
     deadline_init(&ex->deadline, on_deadline);
 }
 
@@ -77,7 +77,7 @@ void exchange_free(struct exchange *ex)
     }
     deadline_drop(&ex->deadline);
     list_del(&ex->link);
-    list_del(&ex->rpc.stream_link);
+    list_del(&ex->rpc.queue_link);
     segq_clear(&ex->out);
     count_out(ex);
     set_in_len(ex, 0);

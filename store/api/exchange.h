@@ -56,6 +56,8 @@ struct rpc {
     bool json;     /* else gRPC */
     bool calling;  /* call is with the store */
     bool received; /* unary: the request is complete */
+    bool waiting;  /* …and waits in conn->waiting for room… */
+    bool decoded;  /* …with call ready to be submitted */
     struct store_call call;
     int refusal;              /* gRPC status with which the complete request will be answered… */
     const char *refusal_text; /* …and its text, in the exchange's arena; refusal 0: none */
@@ -63,7 +65,8 @@ struct rpc {
     size_t scanned;             /* bytes of in that scan has seen */
     struct watch_stream *watch; /* METHOD_WATCH: owned */
     struct arena message;       /* streams: memory of the message under way */
-    struct list stream_link;    /* in api->leader_streams while `hasleader` watches it */
+    struct list queue_link; /* streams: in api->leader_streams while `hasleader` watches it; others:
+                               in conn->waiting */
 };
 
 struct exchange {

@@ -85,7 +85,7 @@ static void let_go(struct exchange *ex)
     if (rpc->watch != NULL) {
         rpc->watch = watch_stream_free(rpc->watch);
     }
-    list_del(&rpc->stream_link);
+    list_del(&rpc->queue_link);
     arena_deinit(&rpc->message);
 }
 
@@ -230,6 +230,24 @@ void rpc_send(struct exchange *ex, struct pbw *w)
 
 static void serve_stream(struct exchange *ex);
 
+/* Many small requests of one turn can have large answers. A read that finds no room for its own is
+ * done again when there is: reading later is as good. False: the answer may go out. */
+static bool defer(struct exchange *ex, size_t bytes)
+{
+    struct store_call *call = &ex->rpc.call;
+    struct conn *c = ex->conn;
+
+    if (call->kind != STORE_RANGE || !conn_is_full(c)) {
+        return false;
+    }
+    memset((char *)call + offsetof(struct store_call, link_), 0,
+        sizeof(*call) - offsetof(struct store_call, link_));
+    ex->rpc.waiting = ex->rpc.decoded = true;
+    list_add_tail(&c->waiting, &ex->rpc.queue_link);
+    c->deferred_bytes = MAX(c->deferred_bytes, bytes);
+    return true;
+}
+
 static void on_reply(struct store_call *call, int status, const struct store_reply *reply)
 {
     struct exchange *ex = exchange_of(container_of(call, struct rpc, call));
@@ -243,6 +261,9 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
         return;
     }
     expect = encode_reply_estimate(call->kind, reply);
+    if (defer(ex, expect)) {
+        return;
+    }
     if (ex->api->out_bytes + expect > OUTPUT_BYTES_TOTAL_MAX) {
         ex->api->counters.refused_requests++;
         rpc_fail(ex, DECREE_ETOO_MANY_REQUESTS);
@@ -425,15 +446,32 @@ static void arm_timeout(struct exchange *ex)
     }
 }
 
+/* The complete request, to the store. */
+static void run_unary(struct exchange *ex, struct bytes message)
+{
+    ProtobufCMessage *m = decode_message(ex, message, &ex->arena);
+
+    if (m == NULL) {
+        return;
+    }
+    exchange_take(ex, ex->in.len);
+    if (ex->rpc.method->kind == METHOD_HEALTH) {
+        answer_health(ex, m);
+    } else {
+        call_store(ex, m, &ex->arena);
+    }
+}
+
 static void serve_unary(struct exchange *ex)
 {
     struct rpc *rpc = &ex->rpc;
     struct bytes message;
-    ProtobufCMessage *m;
     size_t used;
 
     if (rpc->received) {
-        exchange_take(ex, ex->in.len); /* bytes behind the one message: nobody's */
+        if (!rpc->waiting) {
+            exchange_take(ex, ex->in.len); /* bytes behind the one message: nobody's */
+        }
         return;
     }
     switch (next_message(ex, 0, &message, &used)) {
@@ -452,15 +490,29 @@ static void serve_unary(struct exchange *ex)
     }
     rpc->received = true;
     arm_timeout(ex);
-    m = decode_message(ex, message, &ex->arena);
-    if (m == NULL) {
+    if (conn_is_full(ex->conn)) {
+        rpc->waiting = true;
+        list_add_tail(&ex->conn->waiting, &rpc->queue_link);
         return;
     }
-    exchange_take(ex, ex->in.len);
-    if (rpc->method->kind == METHOD_HEALTH) {
-        answer_health(ex, m);
-    } else {
-        call_store(ex, m, &ex->arena);
+    run_unary(ex, message);
+}
+
+void rpc_resume(struct exchange *ex)
+{
+    struct bytes message;
+    size_t used;
+
+    decree_assert(ex->rpc.waiting && !ex->done);
+    ex->rpc.waiting = false;
+    list_del(&ex->rpc.queue_link);
+    if (ex->rpc.decoded) {
+        ex->rpc.calling = true;
+        store_submit(ex->api->store, &ex->rpc.call);
+        return;
+    }
+    if (next_message(ex, 0, &message, &used) == NEXT_MESSAGE) {
+        run_unary(ex, message);
     }
 }
 
@@ -483,12 +535,13 @@ static void serve_message(struct exchange *ex, struct bytes message)
     }
 }
 
-/* Every message that is complete; a keepalive waits for the answer to the one before it. */
+/* Every message that is complete; a keepalive waits for the answer to the one before it, and all
+ * wait for a client that does not fetch the answers that it has. */
 static void serve_stream(struct exchange *ex)
 {
     size_t used = 0;
 
-    while (!ex->done && !ex->rpc.calling) {
+    while (!ex->done && !ex->rpc.calling && ex->out.bytes <= WATCH_OUTPUT_HIGH) {
         struct bytes message;
         enum next next;
         size_t n;
@@ -580,7 +633,7 @@ static void start_stream(struct exchange *ex)
     if (ex->has_leader) {
         struct api *api = ex->api;
 
-        list_add_tail(&api->leader_streams, &rpc->stream_link);
+        list_add_tail(&api->leader_streams, &rpc->queue_link);
         if (list_empty(&api->leader_check.link)) {
             deadline_set(&api->deadlines, &api->leader_check, api->options.leaderless_ms / 3);
         }
@@ -640,6 +693,10 @@ static void rpc_drained(struct exchange *ex)
     if (ex->rpc.watch != NULL) {
         watch_stream_drained(ex->rpc.watch);
     }
+    if ((ex->in.len != 0 || ex->in_done) && ex->rpc.refusal == 0 &&
+        method_is_stream(ex->rpc.method)) {
+        serve_stream(ex);
+    }
 }
 
 static bool rpc_expired(struct exchange *ex)
@@ -686,7 +743,7 @@ void rpc_check_leader(struct deadline *leader_check)
 
     if (without_ms >= api->options.leaderless_ms) {
         while (!list_empty(&api->leader_streams)) {
-            struct rpc *rpc = list_entry(api->leader_streams.next, struct rpc, stream_link);
+            struct rpc *rpc = list_entry(api->leader_streams.next, struct rpc, queue_link);
 
             rpc_fail(exchange_of(rpc), DECREE_ENO_LEADER); /* unlinks it */
         }

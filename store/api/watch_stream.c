@@ -186,7 +186,8 @@ static void on_tick(struct deadline *tick)
     struct watch *w = container_of(tick, struct watch, tick);
     struct watch_response r = response(w->stream, w->id);
 
-    if (w->idle && is_synced(w, r.header.revision)) {
+    if (w->idle && is_synced(w, r.header.revision) &&
+        w->stream->ex->out.bytes <= WATCH_OUTPUT_HIGH) {
         answer(w->stream, r);
     }
     w->idle = true;

@@ -130,6 +130,17 @@ class Grpc(unittest.TestCase):
         self.assertEqual(len(theirs.body) > 1024 * 1024, len(ours.body) > 1024 * 1024)
         self.assertIn(b"v" * 1024 * 1024, ours.body)
 
+    def test_an_answer_larger_than_any_window(self):
+        for i in range(12):
+            value = field(1, b"w/%02d" % i) + field(2, bytes([65 + i]) * 1024 * 1024)
+            self.assertEqual(self.call(self.ours, "/etcdserverpb.KV/Put", frame(value)).status, "0")
+        everything = frame(field(1, b"w/") + field(2, b"w0"))
+        answer = self.call(self.ours, "/etcdserverpb.KV/Range", everything, seconds=20)
+        self.assertEqual((answer.code, answer.status), (0, "0"))
+        self.assertEqual(struct.unpack(">I", answer.body[1:5])[0], len(answer.body) - 5)
+        for i in range(12):
+            self.assertIn(bytes([65 + i]) * 1024 * 1024, answer.body)
+
     def test_what_is_not_here_yet_is_unimplemented(self):
         for path, text in (
                 ("/etcdserverpb.KV/RangeStream",
