@@ -418,7 +418,10 @@ static void after_stage(struct unit *u)
     }
     switch (job->result) {
     case FILE_JOB_DONE:
-        if (u->r->check.argv != NULL) {
+        if (u->stopping) {
+            file_job_drop_stage(&u->job); /* nothing is live yet: the next start does it */
+            stop(u);
+        } else if (u->r->check.argv != NULL) {
             start_hook(u, STATE_CHECKING, &u->r->check);
         } else {
             start_job(u, STATE_SWAPPING, file_job_swap);
@@ -428,7 +431,9 @@ static void after_stage(struct unit *u)
         if (job->fixed_attrs) {
             log_info("corrected owner and mode unit=%s file=%s", u->r->name, u->r->dest);
         }
-        if (u->debt) {
+        if (u->debt && u->stopping) {
+            stop(u); /* the record remembers what is owed */
+        } else if (u->debt) {
             log_info("the service has not taken the file yet, reloading unit=%s rev=%" PRId64,
                 u->r->name, u->revision);
             take_into_use(u);
