@@ -1,6 +1,6 @@
 /* Every limit of the doors in one place: what a client can make us hold, hold up or do at once.
  * Sources: contracts/reliability.md T8-T15; the HTTP/2 figures are nghttp2's defaults unless a
- * reason is given. Tests: tests/unit/test_api_limits.c, tests/integration/api_hostile.py. */
+ * reason is given. Tests: tests/unit/test_api_codec.c, tests/integration/api_hostile.py. */
 #ifndef DECREE_STORE_API_LIMITS_H
 #define DECREE_STORE_API_LIMITS_H
 
