@@ -45,6 +45,8 @@ enum option_program {
         "where clients are served: http://HOST:PORT or unix:///PATH, separated by commas")         \
     X(ADVERTISE_CLIENT_URLS, "advertise-client-urls", FOR_STORE, STRING, "", "URLS", 0, 0,         \
         "what clients are told to use [the URLs listened on]")                                     \
+    X(HOST_WHITELIST, "host-whitelist", FOR_STORE, STRING, "", "NAMES", 0, 0,                      \
+        "host names under which browsers may call, beside addresses and localhost; * for any")     \
     X(LISTEN_PEER_URLS, "listen-peer-urls", FOR_STORE, STRING, "http://127.0.0.1:2380", "URLS", 0, \
         0, "where other members connect")                                                          \
     X(INITIAL_ADVERTISE_PEER_URLS, "initial-advertise-peer-urls", FOR_STORE, STRING, "", "URLS",   \

@@ -25,11 +25,18 @@ struct url_list {
     size_t n;
 };
 
+static void url_list_deinit(struct url_list *l)
+{
+    free(l->text);
+}
+#define _cleanup_urls_ _cleanup_(url_list_deinit)
+
 struct store_process {
     uv_loop_t loop;
     uv_signal_t terminate, interrupt;
     struct node *node;
     struct api *api;
+    struct url_list hosts; /* the doors' white list; they borrow it */
     bool stopping;
 };
 
@@ -46,18 +53,12 @@ static int split_urls(
         }
         if (ret->n == URLS_MAX) {
             return err_set(
-                reterr, -EINVAL, "%s: more than %d URLS", option_origin(o, id), URLS_MAX);
+                reterr, -EINVAL, "%s: more than %d are given", option_origin(o, id), URLS_MAX);
         }
         ret->urls[ret->n++] = url;
     }
     return 0;
 }
-
-static void url_list_deinit(struct url_list *l)
-{
-    free(l->text);
-}
-#define _cleanup_urls_ _cleanup_(url_list_deinit)
 
 /* ---- stopping ---- */
 
@@ -185,9 +186,14 @@ static int open_doors(struct store_process *p, const struct options *o, struct e
     _cleanup_free_ char *agent_url = xasprintf("unix://%s", agent_socket);
     struct api_options options = {
         .leaderless_ms = 3 * (unsigned)option_number(o, OPT_ELECTION_TIMEOUT),
+        .host_whitelist = p->hosts.urls,
     };
     int rc = split_urls(o, OPT_LISTEN_CLIENT_URLS, &urls, reterr);
 
+    if (rc == 0) {
+        rc = split_urls(o, OPT_HOST_WHITELIST, &p->hosts, reterr);
+        options.n_host_whitelist = p->hosts.n;
+    }
     if (rc == 0) {
         rc = api_new(&p->loop, node_store(p->node), &options, &p->api);
     }
@@ -256,5 +262,6 @@ int store_main(const struct options *o)
         (void)uv_run(&p.loop, UV_RUN_DEFAULT);
     }
     (void)uv_loop_close(&p.loop);
+    url_list_deinit(&p.hosts);
     return rc < 0 ? EXIT_REFUSED : 0;
 }
