@@ -119,6 +119,35 @@ TEST(node, calls_of_one_turn_share_one_write)
     sim_deinit(&s);
 }
 
+/* Bytes of several slices become committed by one write: each turn applies one and goes on,
+ * although raft has nothing new to say by then. */
+TEST(node, a_commit_of_many_slices_is_applied_to_its_end)
+{
+    enum { CALLS = 64, VALUE_BYTES = 100 * 1000 };
+    struct sim s;
+    struct sim_call calls[CALLS] = {0};
+    uint8_t *value = xcalloc(1, VALUE_BYTES);
+    char keys[CALLS][8];
+
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    sim_run(&s, 3000);
+    for (int i = 0; i < CALLS; i++) {
+        (void)snprintf(keys[i], sizeof(keys[i]), "/%d", i);
+        calls[i].call.kind = STORE_PUT;
+        calls[i].call.put.key = bytes_str(keys[i]);
+        calls[i].call.put.value = bytes_make(value, VALUE_BYTES);
+        sim_submit(&s, 0, &calls[i]);
+    }
+    sim_settle(&s); /* no tick helps */
+    for (int i = 0; i < CALLS; i++) {
+        assert_true(calls[i].done);
+        assert_int_equal(calls[i].status, 0);
+    }
+    sim_deinit(&s);
+    free(value);
+}
+
 TEST(node, requests_are_checked_before_they_are_proposed)
 {
     struct sim s;
@@ -878,6 +907,7 @@ TEST_MAIN(UNIT(members, ids_are_those_that_etcd_gives),
     UNIT(node, a_killed_member_comes_back_with_all_it_acknowledged),
     UNIT(node, reads_cost_a_lone_member_no_disk_write),
     UNIT(node, calls_of_one_turn_share_one_write),
+    UNIT(node, a_commit_of_many_slices_is_applied_to_its_end),
     UNIT(node, requests_are_checked_before_they_are_proposed),
     UNIT(node, a_txn_that_only_reads_skips_the_log),
     UNIT(node, a_full_quota_refuses_what_grows_and_clears_itself),
