@@ -217,13 +217,6 @@ static void enqueue(struct wal *w, struct wal_append_req *req, size_t bytes)
     list_init(&req->queue_);
     list_add_tail(&w->queue, &req->queue_);
     w->queued_bytes += bytes;
-}
-
-/* Signals with the lock free: the writer would wake only to wait for it, two switches for each
- * batch of a client that puts one key after another. */
-static void unlock_and_wake_writer(struct wal *w)
-{
-    (void)pthread_mutex_unlock(&w->lock);
     (void)pthread_cond_signal(&w->writer_cond);
 }
 
@@ -237,17 +230,19 @@ static bool fits(const struct wal *w, size_t bytes)
 
 int wal_append(struct wal *w, struct wal_append_req *req)
 {
+    int rc = 0;
+
     decree_assert(w->created && req->cb != NULL);
     decree_assert(req->has_hard || req->n_entries > 0);
     req->is_reset_ = false;
     (void)pthread_mutex_lock(&w->lock);
     if (req->n_entries > 0 && !fits(w, wal_req_bytes(req))) {
-        (void)pthread_mutex_unlock(&w->lock);
-        return WAL_FULL;
+        rc = WAL_FULL;
+    } else {
+        enqueue(w, req, wal_req_bytes(req));
     }
-    enqueue(w, req, wal_req_bytes(req));
-    unlock_and_wake_writer(w);
-    return 0;
+    (void)pthread_mutex_unlock(&w->lock);
+    return rc;
 }
 
 bool wal_has_room(struct wal *w, size_t bytes)
@@ -300,7 +295,7 @@ void wal_reset(struct wal *w, struct wal_snapshot_id snapshot)
         (struct wal_append_req){.is_reset_ = true, .term = snapshot.term, .vote = snapshot.index};
     (void)pthread_mutex_lock(&w->lock);
     enqueue(w, req, wal_req_bytes(req));
-    unlock_and_wake_writer(w);
+    (void)pthread_mutex_unlock(&w->lock);
 }
 
 void wal_compact(struct wal *w, struct wal_snapshot_id snapshot, uint64_t keep_from)
