@@ -25,6 +25,9 @@ enum {
     /* One message of proposals, one slice of applies, compaction, delivery, snapshot: each about a
      * millisecond at most. */
     PROPOSE_BYTES_MAX = 1 << 20,
+    /* Forwarded to the leader and not applied yet: half of what a link's queue holds, since what a
+     * full queue drops is only known as lost by its timeout. */
+    FORWARD_BYTES_MAX = 4 << 20,
     APPLY_SLICE_ENTRIES = 2000,
     APPLY_SLICE_BYTES = 1 << 20,
     COMPACT_SLICE_RECORDS = 2000,
@@ -64,7 +67,8 @@ struct calls {
     struct hmap by_id;
     uint64_t next_id;
     size_t n, pending_bytes;
-    uint64_t failed; /* writes answered without an outcome */
+    size_t proposed_bytes; /* payloads of CALL_PROPOSED */
+    uint64_t failed;       /* writes answered without an outcome */
 };
 
 /* Reads that share one read index. */
@@ -147,6 +151,7 @@ struct store {
     struct leases leases;
     bool compacting, watching; /* slices to do */
     bool no_space;
+    bool flush_due; /* frames of its own wait in the links */
     struct {
         struct entry_id *seen; /* FORWARDED_SEEN_MAX, owned; NULL until the first */
         uint64_t term;

@@ -79,6 +79,7 @@ static void detach(struct store *s, struct store_call *c)
     forget_id(s, c);
     if (c->payload_ != NULL) {
         s->calls.pending_bytes -= c->payload_->len;
+        s->calls.proposed_bytes -= c->state_ == CALL_PROPOSED ? c->payload_->len : 0;
         c->payload_ = buf_unref(c->payload_);
     }
     decree_assert(s->calls.n > 0);
@@ -103,7 +104,10 @@ void core_answer(struct store *s, struct store_call *c, int status, struct store
 void core_call_move(struct store *s, struct store_call *c, enum call_state state, struct list *to)
 {
     decree_assert(state < CALL_STATE_END);
-    (void)s;
+    if (c->payload_ != NULL) {
+        s->calls.proposed_bytes -= c->state_ == CALL_PROPOSED ? c->payload_->len : 0;
+        s->calls.proposed_bytes += state == CALL_PROPOSED ? c->payload_->len : 0;
+    }
     c->state_ = state;
     list_del(&c->link_);
     list_add_tail(to, &c->link_);
@@ -397,6 +401,10 @@ void core_calls_propose(struct store *s)
             }
             batch[event.propose.n++] = (struct raft_proposal){RAFT_ENTRY_NORMAL, payload};
             bytes += payload->len;
+        }
+        if (!core_leads(s) && s->calls.proposed_bytes != 0 &&
+            s->calls.proposed_bytes + bytes > FORWARD_BYTES_MAX) {
+            return; /* until some of those before are applied */
         }
         if (core_leads(s) && !wal_has_room(s->wal, bytes)) {
             refuse_batch(s, event.propose.n, DECREE_ENO_SPACE);
