@@ -166,6 +166,10 @@ bool core_turn(struct store *s)
         s->watching = false;
         s->watching = mvcc_watch_deliver(s->mvcc, WATCH_SLICE_EVENTS) || s->watching;
     }
+    if (s->flush_due) {
+        s->flush_due = false;
+        s->env->flush(s->env->data);
+    }
     return s->dirty || s->watching || s->compacting || s->commit > s->applied ||
         core_save_is_busy(s) || core_sends_busy(s);
 }

@@ -193,6 +193,14 @@ void core_leases_tick(struct store *s)
 
 /* ---- questions to the leader ---- */
 
+/* Leaves at the end of the turn, which this makes sure there is. */
+static void send_frame(struct store *s, uint64_t to, struct buf *frame)
+{
+    s->env->send(s->env->data, to, &frame, 1);
+    s->flush_due = true;
+    core_mark(s);
+}
+
 void core_lease_forward(struct store *s, struct store_call *c)
 {
     struct lease_ask ask = {.keepalive = c->kind == STORE_LEASE_KEEPALIVE};
@@ -214,7 +222,7 @@ void core_lease_forward(struct store *s, struct store_call *c)
     }
     ask.sequence = c->id_;
     frame = lease_ask_encode(&ask);
-    s->env->send(s->env->data, s->status.leader, &frame, 1);
+    send_frame(s, s->status.leader, frame);
     buf_unref(frame);
 }
 
@@ -229,7 +237,7 @@ static void send_answer(struct store *s, uint64_t to, const struct lease_answer 
 {
     struct buf *frame = lease_answer_encode(answer);
 
-    s->env->send(s->env->data, to, &frame, 1);
+    send_frame(s, to, frame);
     buf_unref(frame);
 }
 

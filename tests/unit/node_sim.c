@@ -50,8 +50,8 @@ static bool has_power(const struct sim *s, size_t i)
 }
 
 /* What a member says after its machine lost power was never said. */
-static void push(
-    struct sim *s, enum sim_event_kind kind, size_t from, size_t to, struct buf *body_consume)
+static void push_to(struct list *queue, struct sim *s, enum sim_event_kind kind, size_t from,
+    size_t to, struct buf *body_consume)
 {
     struct sim_event *e;
 
@@ -61,7 +61,13 @@ static void push(
     }
     e = xcalloc(1, sizeof(*e));
     *e = (struct sim_event){.kind = kind, .from = from, .to = to, .body = body_consume};
-    list_add_tail(&s->events, &e->link);
+    list_add_tail(queue, &e->link);
+}
+
+static void push(
+    struct sim *s, enum sim_event_kind kind, size_t from, size_t to, struct buf *body_consume)
+{
+    push_to(&s->events, s, kind, from, to, body_consume);
 }
 
 static void env_send(void *data, uint64_t to, struct buf *const *parts, size_t n_parts)
@@ -74,13 +80,15 @@ static void env_send(void *data, uint64_t to, struct buf *const *parts, size_t n
         strbuf_append_bytes(&body, buf_bytes(parts[i]));
     }
     if (reaches(m->sim, m->i, t)) {
-        push(m->sim, SIM_FRAME, m->i, t, buf_copy(strbuf_bytes(&body)));
+        push_to(&m->unsent, m->sim, SIM_FRAME, m->i, t, buf_copy(strbuf_bytes(&body)));
     }
 }
 
 static void env_flush(void *data)
 {
-    (void)data;
+    struct sim_member *m = data;
+
+    list_splice_tail(&m->sim->events, &m->unsent);
 }
 
 static bool env_connected(void *data, uint64_t peer, uint64_t since_ms)
@@ -180,6 +188,7 @@ void sim_init(struct sim *s, size_t n)
 
         m->sim = s;
         m->i = i;
+        list_init(&m->unsent);
         m->chance = 77 + i;
         m->mem = wal_mem_new(i + 1);
         m->env = (struct core_env){.data = m,
@@ -280,6 +289,7 @@ void sim_deinit(struct sim *s)
     }
     for (size_t i = 0; i < s->n; i++) {
         wal_mem_free(s->members[i].mem);
+        list_splice_tail(&s->events, &s->members[i].unsent);
     }
     while (!list_empty(&s->events)) {
         struct sim_event *e = list_entry(s->events.next, struct sim_event, link);

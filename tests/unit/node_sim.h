@@ -18,6 +18,7 @@ struct sim_member {
     struct core_env env;
     struct store *core; /* NULL while it is down */
     bool cut;           /* no frame reaches or leaves it */
+    struct list unsent; /* frames that wait for its flush */
     uint64_t chance;
 };
 

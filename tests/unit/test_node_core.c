@@ -431,6 +431,7 @@ TEST(node, a_follower_asks_the_leader_about_leases)
 {
     struct sim s;
     size_t leader, follower;
+    uint64_t before_ms;
     int64_t id;
     struct sim_call c;
 
@@ -448,7 +449,9 @@ TEST(node, a_follower_asks_the_leader_about_leases)
     assert_in_range(c.lease.ttl, 25, 31);
     assert_int_equal(c.lease.granted, 60);
     assert_string_equal(c.value, "/x");
+    before_ms = s.now_ms;
     assert_int_equal(keepalive(&s, follower, id), 60);
+    assert_int_equal(s.now_ms, before_ms); /* no heartbeat has to carry it along */
     c.call.lease_ttl.id = 12345;
     assert_int_equal(sim_call(&s, follower, &c), 0);
     assert_int_equal(c.lease.ttl, -1);
