@@ -57,9 +57,6 @@ static void apply_publish(struct store *s, const struct entry *e)
         log_info("member says who it is name=%.*s member=%016" PRIx64, (int)p.name.len,
             (const char *)p.name.data, p.id);
     }
-    if (e->publish.member == s->id && e->id.origin == s->id) {
-        s->published = true;
-    }
 }
 
 static int apply_compact(struct store *s, const struct entry *e)
