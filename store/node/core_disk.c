@@ -81,7 +81,11 @@ void core_persist(struct store *s, const struct raft_persist *rp)
 void core_persist_forget_entries(struct store *s)
 {
     list_for_each (it, &s->persists) {
-        list_entry(it, struct persist, link)->req.n_entries = 0;
+        struct wal_append_req *req = &list_entry(it, struct persist, link)->req;
+
+        req->n_entries = 0;
+        req->has_hard =
+            true; /* something must carry its place in the order: what is known anyway */
     }
 }
 
