@@ -309,6 +309,10 @@ static void log_found(const struct store *s, const struct wal_recovery *rec, uin
                  "bytes=%" PRIu64,
             rec->torn_bytes);
     }
+    if (rec->passed_over != NULL) {
+        log_warn(
+            "a newer snapshot is damaged, an older one and the log stand in: %s", rec->passed_over);
+    }
     log_info("recovered cluster=%016" PRIx64 " member=%016" PRIx64 " dir=%s snapshot=%" PRIu64
              " entries=%zu term=%" PRIu64 " revision=%" PRId64 " keys=%" PRIu64 " took_ms=%" PRIu64,
         s->cluster_id, s->id, s->o.data_dir, rec->has_snapshot ? rec->snapshot.index : 0,
