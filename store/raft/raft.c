@@ -335,6 +335,20 @@ static void take_persist(struct raft *r, struct raft_persist *ret)
     ret->seq = raft_stable_take(&r->stable, last);
 }
 
+/* What is committed and durable here may be applied. Only then does it stop counting against the
+ * limit on proposals: a leader whose disk is slower than its followers' stays small as well. */
+static void hand_out_commit(struct raft *r)
+{
+    uint64_t to = MIN(r->commit, r->stable.index);
+
+    while (r->commit_handed < to) {
+        r->commit_handed++;
+        if (r->role == RAFT_LEADER) {
+            r->uncommitted_bytes -= raft_entry_bytes(raft_log_at(&r->log, r->commit_handed));
+        }
+    }
+}
+
 void raft_take_update(struct raft *r, struct raft_update *ret)
 {
     begin_turn(r);
@@ -351,7 +365,8 @@ void raft_take_update(struct raft *r, struct raft_update *ret)
     ret->n_msgs = r->out.n;
     ret->reads = r->reads.results;
     ret->n_reads = r->reads.n_results;
-    ret->commit = r->commit_handed = MIN(r->commit, r->stable.index);
+    hand_out_commit(r);
+    ret->commit = r->commit_handed;
     ret->status_changed =
         r->seen.term != r->term || r->seen.leader != r->leader || r->seen.role != r->role;
     r->seen.term = r->term;

@@ -196,7 +196,8 @@ struct raft_options {
     unsigned inflight_msgs_max; /* 512 appends on the way to one follower … */
     size_t inflight_bytes_max;  /* … or 1 MiB: bounds a stalled follower's memory */
     size_t append_bytes_max;    /* 1 MiB a message: one large message must not hold up heartbeats */
-    size_t uncommitted_bytes_max; /* 64 MiB proposed and not committed: bounds an isolated leader */
+    size_t uncommitted_bytes_max; /* 64 MiB proposed and not ready to apply: bounds a leader
+                                     that is isolated or whose disk is slow */
 };
 
 /* What was on disk: hard state, the snapshot's place and configuration (id {0,0} and an empty conf

@@ -29,7 +29,7 @@ void raft_become_leader(struct raft *r)
     r->beat = false;
     raft_peers_reset(r);
     r->uncommitted_bytes = 0;
-    for (uint64_t i = r->commit + 1; i <= raft_log_last(&r->log); i++) {
+    for (uint64_t i = r->commit_handed + 1; i <= raft_log_last(&r->log); i++) {
         r->uncommitted_bytes += raft_entry_bytes(raft_log_at(&r->log, i));
     }
     append_own(r, RAFT_ENTRY_NORMAL, r->empty);
@@ -148,9 +148,7 @@ static void advance_commit(struct raft *r)
     if (match <= r->commit || raft_log_term(&r->log, match) != r->term) {
         return;
     }
-    while (r->commit < match) {
-        r->uncommitted_bytes -= raft_entry_bytes(raft_log_at(&r->log, ++r->commit));
-    }
+    r->commit = match;
 }
 
 static void flush_transfer(struct raft *r)
