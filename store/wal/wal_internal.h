@@ -90,9 +90,12 @@ struct wal {
 };
 
 /* wal_write.c */
-/* -ENOSPC when the next segment cannot be had: a part may be written, and writing the same batch
- * again puts it right. -ECANCELED when stopping. Other failures do not return. */
-int wal_write_batch(struct wal *w, struct list *reqs);
+/* Moves what is on disk, synced, from the head of reqs to the tail of durable, which is empty
+ * before. -ENOSPC when the next segment cannot be had: of the first request that stays in reqs a
+ * part may be written, and writing that request again puts it right. One that was moved is never
+ * written again: the log may have gone on to a higher term since. -ECANCELED when stopping. Other
+ * failures do not return. */
+int wal_write_batch(struct wal *w, struct list *reqs, struct list *durable);
 /* Writes [mark, end) again and an OPEN record behind it; all durable on return. */
 int wal_write_open(struct wal *w, const struct wal_found *found, struct err *reterr);
 /* A MARK behind the last batch, if it has none; synced when asked. */

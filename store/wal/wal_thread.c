@@ -3,7 +3,8 @@
  *     wal_append -> queue -> (writer: write, fdatasync) -> done -> wake -> wal_poll -> callback
  *
  * The writer takes all that is queued, up to WAL_BATCH_BYTES_MAX, as one write; what arrives while
- * the disk is busy is the next. Full disk: the batch waits and is tried again; nothing is lost. */
+ * the disk is busy is the next. Full disk: what was written before it showed is done, the rest of
+ * the batch waits and is tried again; nothing is lost. */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -41,9 +42,9 @@ static void wait_ms(struct wal *w, unsigned ms)
     (void)pthread_cond_timedwait(&w->writer_cond, &w->lock, &t);
 }
 
-/* Moves the head of the queue to batch: at least one request, more while they are small. Lock held.
- * Returns their bytes. */
-static size_t take_batch(struct wal *w, struct list *batch)
+/* Moves the head of the queue to batch: at least one request, more while they are small. Lock
+ * held. */
+static void take_batch(struct wal *w, struct list *batch)
 {
     size_t bytes = 0;
 
@@ -58,6 +59,15 @@ static size_t take_batch(struct wal *w, struct list *batch)
         list_del(&req->queue_);
         list_add_tail(batch, &req->queue_);
     }
+}
+
+static size_t bytes_of(const struct list *reqs)
+{
+    size_t bytes = 0;
+
+    list_for_each (l, reqs) {
+        bytes += wal_req_bytes(list_entry(l, struct wal_append_req, queue_));
+    }
     return bytes;
 }
 
@@ -71,28 +81,38 @@ static void put_back(struct wal *w, struct list *batch)
 /* One batch of the queue, which is not empty; the lock is held but for the writing. */
 static int write_one(struct wal *w)
 {
-    struct list batch;
+    struct list batch, durable;
     size_t bytes;
     int rc;
 
     list_init(&batch);
-    bytes = take_batch(w, &batch);
+    list_init(&durable);
+    take_batch(w, &batch);
     (void)pthread_mutex_unlock(&w->lock);
-    rc = wal_write_batch(w, &batch);
+    rc = wal_write_batch(w, &batch, &durable);
+    bytes = bytes_of(&durable);
     (void)pthread_mutex_lock(&w->lock);
-    if (rc < 0) {
-        put_back(w, &batch);
-        return rc;
-    }
     w->queued_bytes -= bytes;
-    list_splice_tail(&w->done, &batch);
-    return 0;
+    list_splice_tail(&w->done, &durable);
+    put_back(w, &batch);
+    return rc;
+}
+
+/* Lets the loop know of completions, if there are some. Lock held, but for the call. */
+static void wake_loop(struct wal *w)
+{
+    if (!list_empty(&w->done)) {
+        (void)pthread_mutex_unlock(&w->lock);
+        w->wake(w->wake_data);
+        (void)pthread_mutex_lock(&w->lock);
+    }
 }
 
 static void *writer_main(void *data)
 {
     struct wal *w = data;
     bool vouched = true; /* the last batch has a mark behind it */
+    int rc;
 
     (void)pthread_setname_np(pthread_self(), "wal-writer");
     (void)pthread_mutex_lock(&w->lock);
@@ -112,16 +132,14 @@ static void *writer_main(void *data)
             continue;
         }
         vouched = false;
-        if (write_one(w) < 0) {
+        rc = write_one(w);
+        wake_loop(w);
+        if (rc < 0) {
             wal_keep_ask(w);
             if (!w->stopping) {
                 wait_ms(w, WAL_RETRY_MS);
             }
-            continue;
         }
-        (void)pthread_mutex_unlock(&w->lock);
-        w->wake(w->wake_data);
-        (void)pthread_mutex_lock(&w->lock);
     }
     (void)pthread_mutex_unlock(&w->lock);
     return NULL;

@@ -287,18 +287,21 @@ size_t wal_req_bytes(const struct wal_append_req *req)
     return n;
 }
 
-int wal_write_batch(struct wal *w, struct list *reqs)
+int wal_write_batch(struct wal *w, struct list *reqs, struct list *durable)
 {
     int rc = 0;
 
-    list_for_each (l, reqs) {
+    while (!list_empty(reqs) && rc == 0) {
+        struct list *l = reqs->next;
+
         rc = put_req(w, list_entry(l, struct wal_append_req, queue_));
-        if (rc < 0) {
-            break;
+        if (rc == 0) {
+            list_del(l);
+            list_add_tail(durable, l);
         }
     }
-    flush(w);
-    if (rc == 0) {
+    flush(w); /* before this returns: what is in `durable` is reported */
+    if (!list_empty(durable)) {
         (void)pthread_mutex_lock(&w->lock);
         w->stats.batches++;
         (void)pthread_mutex_unlock(&w->lock);

@@ -1,4 +1,4 @@
-/* The log as its users see it: order of completions, full disks, threads on a real disk, who may
+/* The log as its users see it: order of completions, threads on a real disk, who may
  * open a data directory. */
 #include "wal_fixture.h"
 
@@ -197,95 +197,6 @@ TEST(wal, close_cancels_what_is_queued)
     }
     w = fixture_open(m, &rec);
     assert_int_equal(rec.n_entries, 3);
-    fixture_close(w, &rec);
-    (void)wal_mem_free(m);
-}
-
-/* ---- full disks ---- */
-
-/* F10: entries are refused, term and vote are taken, and all goes on when there is room again. */
-TEST(wal, a_full_disk_refuses_entries_takes_votes_and_recovers)
-{
-    struct wal_mem *m = wal_mem_new(1);
-    struct wal_recovery rec;
-    struct wal *w = fixture_open(m, &rec);
-    struct wal_stats stats;
-    struct fixture_batch b;
-    uint64_t index = 0, term = 1;
-
-    wal_poll(w);
-    wal_stats(w, &stats);
-    wal_mem_set_capacity(m, stats.disk_bytes);
-    assert_true(wal_has_room(w, 300));
-    for (;;) {
-        int rc;
-
-        fixture_batch_init(&b, 1, index + 1, 1, 300);
-        rc = wal_append(w, &b.req);
-        wal_poll(w);
-        fixture_batch_deinit(&b);
-        if (rc == WAL_FULL) {
-            assert_int_equal(b.calls, 0);
-            break;
-        }
-        assert_int_equal(b.calls, 1);
-        index++;
-        assert_true(index < 1000);
-    }
-    assert_true(index > 20);
-    assert_false(wal_has_room(w, 300));
-    for (int i = 0; i < 15; i++) {
-        fixture_hard(w, ++term, 3);
-        fixture_batch_init(&b, 1, index + 1, 1, 300);
-        assert_int_equal(wal_append(w, &b.req), WAL_FULL);
-        fixture_batch_deinit(&b);
-    }
-    m = fixture_kill(m, w, &rec);
-    wal_mem_set_capacity(m, 0);
-    w = fixture_open(m, &rec);
-    assert_int_equal(rec.n_entries, index);
-    assert_int_equal(rec.term, term);
-    wal_poll(w);
-    assert_false(wal_has_room(w, 300));
-    wal_mem_set_capacity(m, UINT64_MAX);
-    while (!wal_has_room(w, 300)) { /* its clock ticks a microsecond a look: a second passes */
-    }
-    fixture_append(w, term, index + 1, 50, 300);
-    fixture_close(w, &rec);
-    w = fixture_open(m, &rec);
-    assert_int_equal(rec.n_entries, index + 50);
-    fixture_close(w, &rec);
-    (void)wal_mem_free(m);
-}
-
-/* Accepted before the disk turned out to be full: it waits, and is written when there is room. */
-TEST(wal, a_batch_that_outgrows_the_disk_waits_and_completes)
-{
-    struct wal_mem *m = wal_mem_new(1);
-    struct wal_recovery rec;
-    struct wal *w = fixture_open(m, &rec);
-    struct wal_stats stats;
-    struct fixture_batch b;
-
-    wal_poll(w);
-    wal_stats(w, &stats);
-    wal_mem_set_capacity(m, stats.disk_bytes);
-    fixture_batch_init(&b, 1, 1, 64, 1000);
-    assert_int_equal(wal_append(w, &b.req), 0);
-    for (int i = 0; i < 5; i++) {
-        wal_poll(w);
-        assert_int_equal(b.calls, 0);
-    }
-    wal_mem_set_capacity(m, UINT64_MAX);
-    while (b.calls == 0) {
-        wal_poll(w);
-    }
-    assert_int_equal(b.status, 0);
-    fixture_batch_deinit(&b);
-    fixture_close(w, &rec);
-    w = fixture_open(m, &rec);
-    assert_int_equal(rec.n_entries, 64);
-    fixture_check_entry(&rec.entries[63], 64, 1, 1000);
     fixture_close(w, &rec);
     (void)wal_mem_free(m);
 }
@@ -718,14 +629,55 @@ TEST(wal, a_file_size_limit_is_a_full_disk)
     real_deinit(&r);
 }
 
+/* The same with threads: what is done while the rest waits for room must also wake the loop. */
+TEST(wal, terms_before_a_batch_that_waits_for_room_wake_the_loop)
+{
+    const rlim_t small =
+        2 << 20; /* what the first two segments have; the third is twice as large */
+    struct real r;
+    struct wal_recovery rec;
+    struct wal_stats stats;
+    struct rlimit limit;
+    struct fixture_batch five, six, b;
+
+    real_init(&r);
+    assert_int_equal(real_open(&r, &rec, NULL), 0);
+    do {
+        wal_stats(r.wal, &stats);
+    } while (stats.disk_bytes != 3 << 20);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){small, limit.rlim_max}), 0);
+    fixture_batch_init(&b, 6, 1, 64, 56 << 10);
+    fixture_hard_init(&five, 5, FIXTURE_VOTE);
+    fixture_hard_init(&six, 6, FIXTURE_VOTE);
+    assert_int_equal(wal_append(r.wal, &five.req), 0);
+    assert_int_equal(wal_append(r.wal, &six.req), 0);
+    assert_int_equal(wal_append(r.wal, &b.req), 0);
+    while (six.calls == 0) {
+        real_wait(&r);
+    }
+    assert_int_equal(five.calls, 1);
+    assert_int_equal(b.calls, 0);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    while (b.calls == 0) {
+        real_wait(&r);
+    }
+    assert_int_equal(b.status, 0);
+    fixture_batch_deinit(&b);
+    fixture_close(r.wal, &rec);
+    assert_int_equal(real_open(&r, &rec, NULL), 0);
+    assert_int_equal(rec.term, 6);
+    assert_int_equal(rec.n_entries, 64);
+    fixture_close(r.wal, &rec);
+    real_deinit(&r);
+}
+
 TEST_MAIN(UNIT(wal, what_was_appended_is_recovered_over_many_segments),
     UNIT(wal, a_directory_opened_and_not_created_stays_new),
     UNIT(wal, entries_replace_all_at_and_after_their_index),
     UNIT(wal, an_entry_larger_than_a_segment_passes), UNIT(wal, a_reset_forgets_everything_before),
     UNIT(wal, batches_queued_meanwhile_are_one_write_and_complete_in_order),
     UNIT(wal, close_cancels_what_is_queued),
-    UNIT(wal, a_full_disk_refuses_entries_takes_votes_and_recovers),
-    UNIT(wal, a_batch_that_outgrows_the_disk_waits_and_completes),
     UNIT(wal, a_failed_write_or_fsync_ends_the_process_and_names_file_and_error),
     UNIT(wal, a_newer_format_is_refused_by_its_number),
     UNIT(wal, a_record_of_a_type_to_come_is_refused_not_skipped),
@@ -735,4 +687,5 @@ TEST_MAIN(UNIT(wal, what_was_appended_is_recovered_over_many_segments),
     UNIT(wal, a_new_store_is_small), UNIT(wal, a_directory_in_use_names_the_process),
     UNIT(wal, an_own_directory_is_closed_to_others_and_a_foreign_one_refused),
     UNIT(wal, a_missing_directory_is_made_with_its_parents),
-    UNIT(wal, a_file_size_limit_is_a_full_disk))
+    UNIT(wal, a_file_size_limit_is_a_full_disk),
+    UNIT(wal, terms_before_a_batch_that_waits_for_room_wake_the_loop))

@@ -102,14 +102,19 @@ static _unused_ void fixture_append(
     fixture_batch_deinit(&b);
 }
 
+static _unused_ void fixture_hard_init(struct fixture_batch *b, uint64_t term, uint64_t vote)
+{
+    fixture_batch_init(b, 0, 0, 0, 0);
+    b->req.has_hard = true;
+    b->req.term = term;
+    b->req.vote = vote;
+}
+
 static _unused_ void fixture_hard(struct wal *w, uint64_t term, uint64_t vote)
 {
     struct fixture_batch b;
 
-    fixture_batch_init(&b, 0, 0, 0, 0);
-    b.req.has_hard = true;
-    b.req.term = term;
-    b.req.vote = vote;
+    fixture_hard_init(&b, term, vote);
     assert_int_equal(wal_append(w, &b.req), 0);
     wal_poll(w);
     assert_int_equal(b.calls, 1);
