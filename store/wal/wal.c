@@ -245,8 +245,15 @@ int wal_append(struct wal *w, struct wal_append_req *req)
     return rc;
 }
 
-bool wal_has_room(struct wal *w, size_t bytes)
+/* The most that wal_req_bytes can come to: how the payloads share the bytes is not known. */
+static size_t most_bytes(size_t n_entries, size_t bytes)
 {
+    return wal_record_size(0) + n_entries * (wal_record_size(0) + WAL_RECORD_ALIGN - 1) + bytes;
+}
+
+bool wal_has_room_for(struct wal *w, size_t n_entries, size_t bytes)
+{
+    const size_t most = most_bytes(n_entries, bytes);
     bool ask, room;
 
     (void)pthread_mutex_lock(&w->lock);
@@ -254,15 +261,20 @@ bool wal_has_room(struct wal *w, size_t bytes)
     if (ask) {
         wal_keep_ask(w);
     }
-    room = fits(w, wal_record_size(bytes));
+    room = fits(w, most);
     (void)pthread_mutex_unlock(&w->lock);
     if (ask && w->wake == NULL) {
         wal_keep_step(w);
         (void)pthread_mutex_lock(&w->lock);
-        room = fits(w, wal_record_size(bytes));
+        room = fits(w, most);
         (void)pthread_mutex_unlock(&w->lock);
     }
     return room;
+}
+
+bool wal_has_room(struct wal *w, size_t bytes)
+{
+    return wal_has_room_for(w, 1, bytes);
 }
 
 void wal_poll(struct wal *w)

@@ -103,8 +103,12 @@ enum { WAL_FULL = 1 };
  * for some thousand of them behind the last entry (64 KiB of the first, small one). Entries
  * accepted while nothing was known of a full disk wait for room and complete when there is some. */
 int wal_append(struct wal *w, struct wal_append_req *req);
-/* Room for a batch of that many payload bytes; while false, the log retries to reserve a segment
- * each time it is asked (at most once a second). */
+/* Room for a batch of n_entries whose payloads have that many bytes together, and a hard state with
+ * them; the header and padding of each record are counted in. True: wal_append takes such a batch,
+ * if it is the next one. While false, the log retries to reserve a segment each time it is asked
+ * (at most once a second). */
+bool wal_has_room_for(struct wal *w, size_t n_entries, size_t bytes);
+/* The same for one entry. */
 bool wal_has_room(struct wal *w, size_t bytes);
 /* Runs the callbacks of finished batches, in the loop's thread. */
 void wal_poll(struct wal *w);

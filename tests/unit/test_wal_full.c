@@ -139,6 +139,53 @@ TEST(wal, terms_before_a_batch_that_waits_for_room_are_durable_and_complete)
     (void)wal_mem_free(m);
 }
 
+/* Small entries are mostly header: their payloads alone would fit many times over. */
+TEST(wal, a_batch_that_has_room_by_its_number_of_entries_is_taken)
+{
+    struct wal_mem *m = wal_mem_new(1);
+    struct wal_recovery rec;
+    struct wal *w = fixture_open(m, &rec);
+    struct wal_stats stats;
+    struct fixture_batch b;
+    uint64_t index = 0;
+    bool room;
+
+    wal_poll(w);
+    wal_stats(w, &stats);
+    wal_mem_set_capacity(m, stats.disk_bytes);
+    for (int rc = 0; rc == 0;) { /* to the end of what there is, and a full disk */
+        fixture_batch_init(&b, 1, index + 1, 1, 4000);
+        rc = wal_append(w, &b.req);
+        wal_poll(w);
+        fixture_batch_deinit(&b);
+        index += rc == 0 ? 1 : 0;
+        assert_true(index < 100);
+    }
+    assert_true(wal_has_room_for(w, 3, 3));
+    assert_false(wal_has_room_for(w, FIXTURE_ENTRIES_MAX, FIXTURE_ENTRIES_MAX));
+    assert_true(wal_has_room(w, FIXTURE_ENTRIES_MAX));
+    fixture_batch_init(&b, 1, index + 1, FIXTURE_ENTRIES_MAX, 1);
+    assert_int_equal(wal_append(w, &b.req), WAL_FULL);
+    fixture_batch_deinit(&b);
+    do { /* one byte is the worst to pad; a hard state comes with it */
+        room = wal_has_room_for(w, 3, 3);
+        fixture_batch_init(&b, 1, index + 1, 3, 1);
+        b.req.has_hard = true;
+        b.req.term = 1;
+        assert_true(!room || wal_append(w, &b.req) == 0);
+        wal_poll(w);
+        assert_int_equal(b.calls, room ? 1 : 0);
+        fixture_batch_deinit(&b);
+        index += room ? 3 : 0;
+    } while (room);
+    fixture_close(w, &rec);
+    w = fixture_open(m, &rec);
+    assert_int_equal(rec.n_entries, index);
+    fixture_close(w, &rec);
+    (void)wal_mem_free(m);
+}
+
 TEST_MAIN(UNIT(wal, a_full_disk_refuses_entries_takes_votes_and_recovers),
     UNIT(wal, a_batch_that_outgrows_the_disk_waits_and_completes),
-    UNIT(wal, terms_before_a_batch_that_waits_for_room_are_durable_and_complete))
+    UNIT(wal, terms_before_a_batch_that_waits_for_room_are_durable_and_complete),
+    UNIT(wal, a_batch_that_has_room_by_its_number_of_entries_is_taken))
