@@ -31,8 +31,8 @@ static int read_fd(int fd, size_t size_max, struct strbuf *ret)
     }
 }
 
-int file_read_at(int dir_fd, const char *name, size_t size_max, struct strbuf *ret,
-    struct err *reterr)
+int file_read_at(
+    int dir_fd, const char *name, size_t size_max, struct strbuf *ret, struct err *reterr)
 {
     _cleanup_close_ int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     int rc;
@@ -95,6 +95,14 @@ static int fill_stage(int fd, struct bytes contents, const struct file_attrs *at
 int file_stage_at(int dir_fd, const char *name, struct bytes contents,
     const struct file_attrs *attrs, char **ret_stage, struct err *reterr)
 {
+    struct stat st;
+
+    return file_stage_known_at(dir_fd, name, contents, attrs, ret_stage, &st, reterr);
+}
+
+int file_stage_known_at(int dir_fd, const char *name, struct bytes contents,
+    const struct file_attrs *attrs, char **ret_stage, struct stat *ret_st, struct err *reterr)
+{
     /* A leading dot and an ending of our own: no "*.conf" or "*" of a service picks it up. */
     _cleanup_free_ char *stage = xasprintf(".%s.decree-stage", name);
     _cleanup_close_ int fd = -1;
@@ -111,6 +119,9 @@ int file_stage_at(int dir_fd, const char *name, struct bytes contents,
         return err_set(reterr, rc, "cannot create %s: %s", stage, strerror(-rc));
     }
     rc = fill_stage(fd, contents, attrs);
+    if (rc == 0 && fstat(fd, ret_st) < 0) {
+        rc = -errno;
+    }
     if (rc < 0) {
         (void)unlinkat(dir_fd, stage, 0);
         return err_set(reterr, rc, "cannot write %s: %s", stage, strerror(-rc));

@@ -3,6 +3,7 @@
 #ifndef DECREE_BASE_FILE_H
 #define DECREE_BASE_FILE_H
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "buf.h"
@@ -10,8 +11,8 @@
 
 /* Reads all of path into ret (appended). -EFBIG beyond size_max bytes. */
 int file_read(const char *path, size_t size_max, struct strbuf *ret, struct err *reterr);
-int file_read_at(int dir_fd, const char *name, size_t size_max, struct strbuf *ret,
-    struct err *reterr);
+int file_read_at(
+    int dir_fd, const char *name, size_t size_max, struct strbuf *ret, struct err *reterr);
 
 /* Writes all of b, going on after short writes. -errno. */
 int file_write_all(int fd, struct bytes b);
@@ -33,6 +34,10 @@ int file_replace_at(int dir_fd, const char *name, struct bytes contents,
  * free); file_commit_at makes it live. Unlink the stage to give up. */
 int file_stage_at(int dir_fd, const char *name, struct bytes contents,
     const struct file_attrs *attrs, char **ret_stage, struct err *reterr);
+/* Likewise, and says what fstat said of the stage after the last byte was synced, so that it can be
+ * told from anything that takes its name later. */
+int file_stage_known_at(int dir_fd, const char *name, struct bytes contents,
+    const struct file_attrs *attrs, char **ret_stage, struct stat *ret_st, struct err *reterr);
 int file_commit_at(int dir_fd, const char *stage, const char *name, struct err *reterr);
 
 /* fsync of a folder, so that names made or renamed in it survive a power cut. */

@@ -182,6 +182,31 @@ TEST(log, control_bytes_cannot_forge_a_line)
     free(captured);
 }
 
+TEST(file, stage_is_known_from_what_takes_its_name)
+{
+    char path[] = "/tmp/decree-base-XXXXXX";
+    const struct file_attrs attrs = {.mode = 0640, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    _cleanup_free_ char *first = NULL, *second = NULL;
+    struct stat known, there;
+    int dir;
+
+    assert_non_null(mkdtemp(path));
+    dir = open(path, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(
+        file_stage_known_at(dir, "f", BYTES_LITERAL("12345"), &attrs, &first, &known, NULL), 0);
+    assert_int_equal(fstatat(dir, first, &there, AT_SYMLINK_NOFOLLOW), 0);
+    assert_int_equal(known.st_size, 5);
+    assert_int_equal(known.st_mode & 07777, 0640);
+    assert_true(known.st_ino == there.st_ino && known.st_dev == there.st_dev);
+    assert_true(known.st_mtim.tv_sec == there.st_mtim.tv_sec);
+    assert_true(known.st_mtim.tv_nsec == there.st_mtim.tv_nsec);
+    assert_int_equal(file_stage_at(dir, "f", BYTES_LITERAL("other"), &attrs, &second, NULL), 0);
+    assert_string_equal(first, second);
+    assert_int_equal(unlinkat(dir, second, 0), 0);
+    assert_int_equal(close(dir), 0);
+    assert_int_equal(rmdir(path), 0);
+}
+
 TEST(file, replace_sets_mode_and_leaves_no_stage)
 {
     char folder[] = "/tmp/decree-test-XXXXXX";
@@ -243,5 +268,7 @@ TEST_MAIN(UNIT(crc32c, matches_the_check_value_and_continues),
     UNIT(codec, varint_longer_than_64_bits_is_bad), UNIT(hmap, finds_removes_iterates_and_empties),
     UNIT(list, splice_keeps_order), UNIT(arena, refuses_beyond_its_limit),
     UNIT(err, every_text_is_etcds_and_statuses_map), UNIT(err, prefix_puts_context_in_front),
-    UNIT(log, control_bytes_cannot_forge_a_line), UNIT(file, replace_sets_mode_and_leaves_no_stage),
-    UNIT(file, failure_names_the_file), UNIT(base64, round_trip_and_strict_decoding))
+    UNIT(log, control_bytes_cannot_forge_a_line),
+    UNIT(file, stage_is_known_from_what_takes_its_name),
+    UNIT(file, replace_sets_mode_and_leaves_no_stage), UNIT(file, failure_names_the_file),
+    UNIT(base64, round_trip_and_strict_decoding))
