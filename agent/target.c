@@ -130,19 +130,51 @@ int target_fix_attrs(const struct target *t, struct err *reterr)
     return rc;
 }
 
-int target_stage(const struct target *t, struct bytes contents, const struct file_attrs *attrs,
-    struct err *reterr)
+int target_stage(
+    struct target *t, struct bytes contents, const struct file_attrs *attrs, struct err *reterr)
 {
     _cleanup_free_ char *stage = NULL;
 
-    return file_stage_at(t->dir_fd, t->name, contents, attrs, &stage, reterr);
+    return file_stage_known_at(t->dir_fd, t->name, contents, attrs, &stage, &t->staged, reterr);
+}
+
+/* The very file that was staged, with nothing written to it since. */
+static bool is_staged(const struct target *t, const struct stat *st)
+{
+    const struct stat *s = &t->staged;
+
+    return S_ISREG(st->st_mode) && st->st_dev == s->st_dev && st->st_ino == s->st_ino &&
+        st->st_size == s->st_size && st->st_mtim.tv_sec == s->st_mtim.tv_sec &&
+        st->st_mtim.tv_nsec == s->st_mtim.tv_nsec;
+}
+
+/* Between the two steps a check was run, which may write anywhere the agent may. */
+static int verify_stage(const struct target *t, const char *stage, struct err *reterr)
+{
+    struct stat st = {0};
+    int rc;
+
+    if (fstatat(t->dir_fd, stage, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno != ENOENT) {
+        rc = -errno;
+        return err_set(reterr, rc, "cannot look at the staged file %s: %s", stage, strerror(-rc));
+    }
+    if (!is_staged(t, &st)) {
+        return err_set(reterr, -ESTALE,
+            "the staged file %s was changed or replaced before it went live (by its check?)",
+            stage);
+    }
+    return 0;
 }
 
 int target_commit(const struct target *t, struct err *reterr)
 {
     _cleanup_free_ char *stage = stage_name(t->name);
-    int rc = file_commit_at(t->dir_fd, stage, t->name, reterr);
+    int rc = verify_stage(t, stage, reterr);
 
+    if (rc < 0) {
+        return rc;
+    }
+    rc = file_commit_at(t->dir_fd, stage, t->name, reterr);
     if (rc == -EBUSY) {
         err_set(reterr, rc,
             "%s is a mount point of its own (a bind-mounted file?) and cannot be replaced as a "

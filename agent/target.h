@@ -10,6 +10,8 @@
 #ifndef DECREE_AGENT_TARGET_H
 #define DECREE_AGENT_TARGET_H
 
+#include <sys/stat.h>
+
 #include "file.h"
 
 enum { TARGET_FILE_MAX = 64 * 1024 * 1024 }; /* what a render may be at most */
@@ -31,6 +33,7 @@ struct target {
     struct file_attrs attrs; /* of the file that is there */
     uint64_t changed_ms;     /* of the file that is there: wall time of its last write */
     struct strbuf bytes;     /* of the file that is there */
+    struct stat staged;      /* as target_stage left the stage */
 };
 
 #define TARGET_INIT                                                                                \
@@ -52,9 +55,11 @@ bool target_attrs_match(const struct target *t);
 int target_fix_attrs(const struct target *t, struct err *reterr);
 
 /* Writes contents beside the file, synced, with the given attributes. */
-int target_stage(const struct target *t, struct bytes contents, const struct file_attrs *attrs,
-    struct err *reterr);
-/* Makes the stage live: rename, then fsync of the folder. */
+int target_stage(
+    struct target *t, struct bytes contents, const struct file_attrs *attrs, struct err *reterr);
+/* Makes the stage live: rename, then fsync of the folder. -ESTALE when what has the stage's name is
+ * no longer what target_stage wrote: a check may have edited or replaced it, and nobody checked
+ * that. */
 int target_commit(const struct target *t, struct err *reterr);
 /* Removes a stage, also one that a crash left behind; none is fine. */
 void target_drop_stage(const struct target *t);

@@ -268,6 +268,48 @@ TEST(unit, refused_check_leaves_the_file_and_no_stage)
     assert_text(f, "log", "one\ntwo\n");
 }
 
+/* What goes live is what was checked: not what the check made of it. */
+static void assert_meddling_is_refused(struct fixture *f, const char *check)
+{
+    _cleanup_free_ char *dest = in_dir(f, "out");
+    _cleanup_free_ char *stage = in_dir(f, ".out.decree-stage");
+    struct stat st;
+
+    open_unit(f, check, LOG_FILE, "");
+    change(f, "one");
+    assert_condition(f, UNIT_OK);
+    write_file(f, "meddle", "");
+    change(f, "two");
+    assert_condition(f, UNIT_WRITE_FAILED);
+    assert_non_null(strstr(unit_status(f->unit).error, "was changed or replaced before it went"));
+    assert_int_equal(lstat(dest, &st), 0);
+    assert_true(S_ISREG(st.st_mode));
+    assert_text(f, "out", "one");
+    assert_text(f, "log", "one\n");
+    assert_int_equal(lstat(stage, &st), -1);
+}
+
+TEST(unit, stage_that_its_check_edits_does_not_go_live)
+{
+    assert_meddling_is_refused(*state, "[ ! -e $D/meddle ] || echo extra >>{{.src}}");
+}
+
+TEST(unit, stage_that_its_check_replaces_by_a_link_does_not_go_live)
+{
+    assert_meddling_is_refused(*state, "[ ! -e $D/meddle ] || ln -sf /etc/passwd {{.src}}");
+}
+
+TEST(unit, stage_that_its_check_replaces_by_a_file_does_not_go_live)
+{
+    assert_meddling_is_refused(
+        *state, "[ ! -e $D/meddle ] || { echo -n two >$D/new; mv $D/new {{.src}}; }");
+}
+
+TEST(unit, stage_that_its_check_removes_is_told)
+{
+    assert_meddling_is_refused(*state, "[ ! -e $D/meddle ] || rm {{.src}}");
+}
+
 TEST(unit, failed_reload_restores_and_clears_the_debt_of_that)
 {
     struct fixture *f = *state;
@@ -479,6 +521,26 @@ TEST(record, every_damaged_byte_is_noticed)
     record_deinit(&back);
 }
 
+/* Two targets of one file share the stage's name: each makes only its own bytes live. */
+TEST(target, stage_of_another_target_does_not_go_live)
+{
+    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    struct fixture *f = *state;
+    _cleanup_free_ char *dest = in_dir(f, "out");
+    const struct target_spec spec = {.dest = dest, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    _cleanup_target_ struct target a = TARGET_INIT, b = TARGET_INIT;
+    _cleanup_err_ struct err e = {0};
+
+    assert_int_equal(target_open(&a, &spec, NULL), 0);
+    assert_int_equal(target_open(&b, &spec, NULL), 0);
+    assert_int_equal(target_stage(&a, BYTES_LITERAL("checked"), &attrs, NULL), 0);
+    assert_int_equal(target_stage(&b, BYTES_LITERAL("not yet checked"), &attrs, NULL), 0);
+    assert_int_equal(target_commit(&a, &e), -ESTALE);
+    assert_text(f, "out", "");
+    assert_int_equal(target_commit(&b, NULL), 0);
+    assert_text(f, "out", "not yet checked");
+}
+
 TEST(target, wrong_kinds_of_dest_are_refused_by_name)
 {
     struct fixture *f = *state;
@@ -506,6 +568,10 @@ TEST(target, wrong_kinds_of_dest_are_refused_by_name)
 TEST_MAIN(UNIT_IN(unit, first_render_swaps_reloads_and_is_remembered),
     UNIT_IN(unit, same_bytes_are_neither_written_nor_reloaded),
     UNIT_IN(unit, refused_check_leaves_the_file_and_no_stage),
+    UNIT_IN(unit, stage_that_its_check_edits_does_not_go_live),
+    UNIT_IN(unit, stage_that_its_check_replaces_by_a_link_does_not_go_live),
+    UNIT_IN(unit, stage_that_its_check_replaces_by_a_file_does_not_go_live),
+    UNIT_IN(unit, stage_that_its_check_removes_is_told),
     UNIT_IN(unit, failed_reload_restores_and_clears_the_debt_of_that),
     UNIT_IN(unit, debt_of_a_failed_rollback_is_on_disk),
     UNIT_IN(unit, file_without_a_record_was_never_taken),
@@ -517,4 +583,5 @@ TEST_MAIN(UNIT_IN(unit, first_render_swaps_reloads_and_is_remembered),
     UNIT_IN(unit, remembered_state_never_replaces_a_newer_file),
     UNIT_IN(unit, stopped_check_leaves_nothing_behind), UNIT_IN(unit, killed_reload_stays_owed),
     UNIT_IN(record, every_damaged_byte_is_noticed),
+    UNIT_IN(target, stage_of_another_target_does_not_go_live),
     UNIT_IN(target, wrong_kinds_of_dest_are_refused_by_name))
