@@ -243,7 +243,7 @@ void core_tick(struct store *s)
         return;
     }
     (void)core_step(s, &(struct raft_event){.type = RAFT_EV_TICK});
-    core_persist_retry(s);
+    core_disk_tick(s);
     core_reads_tick(s);
     core_leases_tick(s);
     core_sends_tick(s);
@@ -313,7 +313,8 @@ static void on_raft_frame(struct store *s, uint64_t from, struct bytes body)
     if (msg_decode(body, &m) < 0 || m.msg.from != from || m.msg.to != s->id ||
         (m.msg.type == RAFT_MSG_PROPOSE && !proposals_are_sane(s, &m.msg))) {
         log_debug("message dropped: malformed or not this link's from=%016" PRIx64, from);
-    } else if (m.msg.n_entries != 0 && !wal_has_room(s->wal, entries_bytes(&m.msg))) {
+    } else if (m.msg.n_entries != 0 &&
+        !core_disk_has_room(s, m.msg.n_entries, entries_bytes(&m.msg))) {
         log_debug("entries dropped: the log has no room from=%016" PRIx64, from);
     } else {
         (void)core_step(s, &(struct raft_event){.type = RAFT_EV_MSG, .msg = &m.msg});
@@ -381,7 +382,7 @@ bool core_hand_over(struct store *s)
     if (core_step(s, &event) != RAFT_OK) {
         return false;
     }
-    log_info("handing over leadership before stopping to=%016" PRIx64, best->id);
+    log_info("handing over leadership to=%016" PRIx64, best->id);
     core_mark(s);
     return true;
 }

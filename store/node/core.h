@@ -145,6 +145,8 @@ struct store {
     struct wal_entry founding_entry;
     struct list persists; /* struct persist not yet taken by the log, in order */
     bool disk_full;
+    bool hand_over_due;   /* the disk has just become full */
+    size_t refused_bytes; /* the largest batch it had no room for */
 
     struct calls calls;
     struct reads reads;
@@ -192,6 +194,10 @@ void core_campaign_if_alone(struct store *s);
 void core_persist(struct store *s, const struct raft_persist *p);
 /* Gives the log again what it had no room for. */
 void core_persist_retry(struct store *s);
+/* May that much be proposed or taken from a leader now? Logs when it ends and when it begins again.
+ */
+bool core_disk_has_room(struct store *s, size_t n_entries, size_t bytes);
+void core_disk_tick(struct store *s);
 /* A snapshot replaces the log: entries not yet taken are not needed any more. */
 void core_persist_forget_entries(struct store *s);
 void core_persist_drop(struct store *s);

@@ -406,7 +406,7 @@ void core_calls_propose(struct store *s)
             s->calls.proposed_bytes + bytes > FORWARD_BYTES_MAX) {
             return; /* until some of those before are applied */
         }
-        if (core_leads(s) && !wal_has_room(s->wal, bytes)) {
+        if (core_leads(s) && !core_disk_has_room(s, event.propose.n, bytes)) {
             refuse_batch(s, event.propose.n, DECREE_ENO_SPACE);
             continue;
         }

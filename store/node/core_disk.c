@@ -33,24 +33,60 @@ static void persist_on_done(struct wal_append_req *req, int status)
     persist_free(p);
 }
 
+/* Said once each way. A leader without room lets another one lead, once: where all are full it
+ * stays with whoever has it then, and reads go on. */
+static void note_room(struct store *s, bool room)
+{
+    if (room == !s->disk_full) {
+        return;
+    }
+    s->disk_full = !room;
+    s->hand_over_due = !room;
+    if (room) {
+        log_info("the log has room again in %s", s->o.data_dir);
+    } else {
+        log_error(
+            "no room for the log in %s: writes are refused here until there is", s->o.data_dir);
+    }
+}
+
+bool core_disk_has_room(struct store *s, size_t n_entries, size_t bytes)
+{
+    bool room = wal_has_room_for(s->wal, n_entries, bytes) && list_empty(&s->persists);
+
+    if (!room) {
+        s->refused_bytes = MAX(s->refused_bytes, bytes);
+        note_room(s, false);
+    }
+    return room;
+}
+
+void core_disk_tick(struct store *s)
+{
+    if (s->disk_full) {
+        (void)wal_has_room_for(s->wal, 1, s->refused_bytes); /* asked, the log looks again */
+    }
+    core_persist_retry(s);
+    if (s->disk_full && core_disk_has_room(s, 1, s->refused_bytes)) {
+        s->refused_bytes = 0;
+        note_room(s, true);
+    }
+    if (s->hand_over_due && core_leads(s)) {
+        (void)core_hand_over(s);
+    }
+    s->hand_over_due = false;
+}
+
 void core_persist_retry(struct store *s)
 {
     while (!list_empty(&s->persists)) {
         struct persist *p = list_entry(s->persists.next, struct persist, link);
 
         if (wal_append(s->wal, &p->req) != 0) {
-            if (!s->disk_full) {
-                log_error(
-                    "no room for the log in %s: writes are refused until there is", s->o.data_dir);
-            }
-            s->disk_full = true;
+            note_room(s, false);
             return;
         }
         list_del(&p->link);
-    }
-    if (s->disk_full) {
-        s->disk_full = false;
-        log_info("the log has room again in %s", s->o.data_dir);
     }
 }
 
