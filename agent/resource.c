@@ -56,6 +56,20 @@ static int set_src(struct parser *p, const char *value)
     return 0;
 }
 
+/* No "//", "/./" or "/../": one file has one name, so that two resources with it are noticed. */
+static bool is_normal(const char *path)
+{
+    while (*path == '/') {
+        size_t len = strcspn(++path, "/");
+
+        if (len == 0 || (len <= 2 && strncmp(path, "..", len) == 0)) {
+            return false;
+        }
+        path += len;
+    }
+    return true;
+}
+
 static int set_dest(struct parser *p, const char *value)
 {
     const char *name = strrchr(value, '/');
@@ -65,6 +79,9 @@ static int set_dest(struct parser *p, const char *value)
     }
     if (name[1] == '\0' || strcmp(name, "/.") == 0 || strcmp(name, "/..") == 0) {
         return fail(p, "dest names a file, not a folder; this is '%s'", value);
+    }
+    if (!is_normal(value)) {
+        return fail(p, "dest is written without //, /./ and /../; this is '%s'", value);
     }
     if (strlen(name + 1) > RESOURCE_NAME_MAX) {
         return fail(p, "the file name of dest is longer than %d bytes", RESOURCE_NAME_MAX);

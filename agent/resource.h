@@ -47,7 +47,7 @@ struct command {
 struct resource {
     char *name;    /* the INI file's name without ".conf"; names it in logs and status */
     char *src;     /* path of the template */
-    char *dest;    /* absolute path of the file */
+    char *dest;    /* absolute path of the file, without empty, "." and ".." components */
     char *prefix;  /* "" or "/…" without a slash at its end */
     char **scopes; /* full keys, sorted, none within another; one that ends with a slash covers
                       only what is below it */

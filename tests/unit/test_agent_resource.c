@@ -144,6 +144,19 @@ TEST(resource, paths_cannot_lead_elsewhere)
     assert_refused("[template]\ndest = /etc/..\n", "a.conf:2: dest names a file, not a folder");
 }
 
+TEST(resource, one_file_has_one_name)
+{
+    static const char *const other_names[] = {
+        "//x/f", "/x//f", "/x/./f", "/./f", "/x/../f", "/../f", "/x/out/../out/f"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(other_names); i++) {
+        _cleanup_free_ char *text = xasprintf("[template]\ndest = %s\n", other_names[i]);
+
+        assert_refused(text, "a.conf:2: dest is written without //, /./ and /../; this is '/");
+    }
+    resource_free(parsed("[template]\nsrc=a\nkeys=/\ndest = /.x/..y/z../...\n"));
+}
+
 TEST(resource, long_lines_and_binary_files_are_refused)
 {
     _cleanup_strbuf_ struct strbuf s = {0};
@@ -195,6 +208,6 @@ TEST_MAIN(UNIT(resource, all_keys_are_taken),
     UNIT(resource, defaults_leave_owner_and_mode_as_they_are),
     UNIT(resource, shell_runs_the_line_as_it_stands), UNIT(resource, nested_keys_become_one_scope),
     UNIT(resource, errors_name_file_line_and_what_is_allowed),
-    UNIT(resource, paths_cannot_lead_elsewhere),
+    UNIT(resource, paths_cannot_lead_elsewhere), UNIT(resource, one_file_has_one_name),
     UNIT(resource, long_lines_and_binary_files_are_refused),
     UNIT(scope, covers_itself_and_what_is_below), UNIT(duration, reads_what_people_write))
