@@ -59,6 +59,11 @@ static inline struct bytes version_value(const struct version *v)
     return bytes_make(v->bytes + v->key_len, v->value_len);
 }
 
+static inline size_t version_bytes(const struct version *v)
+{
+    return (size_t)v->key_len + v->value_len;
+}
+
 static inline struct version_lease *version_lease(struct version *v)
 {
     return (struct version_lease *)(void *)v - 1;

@@ -6,6 +6,10 @@
 enum {
     CHUNK_EVENTS = 1024,  /* events in memory at a time, more only if one revision has more */
     SLICE_CHANGES = 1024, /* of history that a watcher reads before it is the next one's turn */
+    /* Keys and values in one batch, which ends with the revision that reaches it: a consumer that
+     * says "full" holds a batch more than it wants, and there may be many of them. */
+    BATCH_BYTES = 256 * 1024,
+    COST_BYTES = BATCH_BYTES / SLICE_CHANGES, /* to tell as much costs what reading a change does */
     SCRATCH_KEPT = 16384, /* scratch larger than this is given back after the delivery */
 };
 
@@ -261,11 +265,23 @@ static void tell_touched(struct mvcc *m, int64_t revision)
     }
 }
 
-/* The number after the last change that belongs to the same revision as change i - 1. */
-static uint64_t revision_end(const struct history *h, uint64_t i)
+/* Does change i > 0 belong to the same revision as the one before it? */
+static bool goes_on(const struct history *h, uint64_t i)
 {
-    while (i < h->end && history_at(h, i)->mod == history_at(h, i - 1)->mod) {
-        i++;
+    return history_at(h, i)->mod == history_at(h, i - 1)->mod;
+}
+
+/* The number after the last change of the batch that begins with change i. */
+static uint64_t chunk_end(const struct mvcc *m, uint64_t i)
+{
+    const struct history *h = &m->history;
+    uint64_t begin = i;
+    size_t bytes = 0;
+
+    while (i < h->end && ((i - begin < CHUNK_EVENTS && bytes < BATCH_BYTES) || goes_on(h, i))) {
+        const struct version *v = history_at(h, i++), *prev = value_before(m, v);
+
+        bytes += version_bytes(v) + (prev != NULL ? version_bytes(prev) : 0);
     }
     return i;
 }
@@ -276,7 +292,7 @@ static void deliver_synced(struct mvcc *m)
     const struct history *h = &m->history;
 
     while (hub->delivered < h->end && hub->n_watchers > hub->n_slow) {
-        uint64_t to = revision_end(h, MIN(h->end, hub->delivered + CHUNK_EVENTS));
+        uint64_t to = chunk_end(m, hub->delivered);
 
         for (uint64_t i = hub->delivered; i < to; i++) {
             struct matching match = {m, history_at(h, i), NO_EVENT};
@@ -295,15 +311,26 @@ static void deliver_synced(struct mvcc *m)
 /* What a slice of history has for one watcher. */
 struct slice {
     size_t matched;
+    size_t bytes;     /* of keys and values in what matched */
     size_t read;      /* changes looked at */
     int64_t revision; /* all up to here has been looked at */
 };
+
+static bool slice_is_full(const struct slice *s)
+{
+    return s->read >= SLICE_CHANGES || s->bytes >= BATCH_BYTES;
+}
 
 static void slice_add(
     struct mvcc *m, struct slice *s, const struct watcher *w, const struct version *v)
 {
     if (wants(w, v)) {
-        (void)add_event(m, v);
+        const struct watch_event *e = &m->hub.events[add_event(m, v)];
+
+        s->bytes += version_bytes(v);
+        if (w->prev_kv && e->has_prev) {
+            s->bytes += e->prev.key.len + e->prev.value.len;
+        }
         s->matched++;
     }
 }
@@ -313,18 +340,17 @@ static struct slice read_history(struct mvcc *m, const struct watcher *w)
     const struct history *h = &m->history;
     struct slice s = {.revision = m->revision};
     uint64_t i = history_find(h, w->next_revision);
-    uint64_t to = i < h->end ? revision_end(h, MIN(h->end, i + SLICE_CHANGES)) : h->end;
 
-    if (to < h->end) {
-        s.revision = history_at(h, to - 1)->mod;
-    }
-    s.read = (size_t)(to - i) + 1;
-    for (; i < to; i++) {
-        const struct version *v = history_at(h, i);
+    while (i < h->end && (!slice_is_full(&s) || goes_on(h, i))) {
+        const struct version *v = history_at(h, i++);
 
         if (key_range_contains(&w->range, version_key(v))) {
             slice_add(m, &s, w, v);
         }
+        s.read++;
+    }
+    if (i < h->end) {
+        s.revision = history_at(h, i - 1)->mod;
     }
     return s;
 }
@@ -343,9 +369,12 @@ static bool read_key(struct mvcc *m, const struct watcher *w, struct slice *ret)
         }
         changes[n++] = v;
     }
-    *ret = (struct slice){.read = n + 1, .revision = m->revision};
-    while (n > 0) {
+    *ret = (struct slice){.read = n, .revision = m->revision};
+    while (n > 0 && (ret->bytes < BATCH_BYTES || changes[n - 1]->mod == changes[n]->mod)) {
         slice_add(m, ret, w, changes[--n]);
+    }
+    if (n > 0) {
+        ret->revision = changes[n]->mod;
     }
     return true;
 }
@@ -377,7 +406,7 @@ static size_t catch_up(struct mvcc *m, struct watcher *w)
     if (alive && w->state == WATCHER_CATCHING_UP) {
         set_state(hub, w, w->next_revision > m->revision ? WATCHER_SYNCED : WATCHER_CATCHING_UP);
     }
-    return s.read;
+    return s.read + s.bytes / COST_BYTES + 1;
 }
 
 bool mvcc_watch_deliver(struct mvcc *m, size_t events)

@@ -41,7 +41,7 @@ static void del(struct fixture *f, const char *key)
 }
 
 /* A watcher that writes down what it is told: "key@revision" a put, "-key@revision" a delete,
- * "(previous)" if there was one, and "|" after each batch. */
+ * "(previous)", its first bytes, if there was one, and "|" after each batch. */
 struct diary {
     struct watcher w;
     struct strbuf text;
@@ -63,8 +63,8 @@ static bool on_events(
         strbuf_printf(&d->text, "%s%.*s@%d", e->is_delete ? "-" : "", (int)e->kv.key.len,
             (const char *)e->kv.key.data, (int)e->kv.mod_revision);
         if (e->has_prev) {
-            strbuf_printf(
-                &d->text, "(%.*s)", (int)e->prev.value.len, (const char *)e->prev.value.data);
+            strbuf_printf(&d->text, "(%.*s)", (int)MIN(e->prev.value.len, (size_t)8),
+                (const char *)e->prev.value.data);
         }
         strbuf_append_str(&d->text, " ");
     }
@@ -365,6 +365,85 @@ TEST(watch, catching_up_is_done_in_slices_and_in_turns)
     assert_non_null(strstr(strbuf_cstr(&range.text), "k@5001(v) |"));
 }
 
+enum { LARGE = 100 * 1024 /* the third passes what is told at a time, 256 KiB */ };
+
+TEST(watch, a_batch_is_cut_by_bytes)
+{
+    static const char *const keys[] = {"k1", "k2", "k3", "k4", "k5", "k6", "k7"};
+    static const char expected[] = "k1@2 k2@3 k3@4 |k4@5 k5@6 k6@7 |k7@8 |";
+    _fixture_ f = setup();
+    _diary_ live = diary("k", B("l"), 0);
+    _diary_ replay = diary("k", B("l"), 2);
+    _diary_ full = diary("k", B("l"), 2);
+    char value[LARGE + 1];
+
+    memset(value, 'x', LARGE);
+    value[LARGE] = '\0';
+    full.room = 1;
+    mvcc_watch_add(f.m, &live.w);
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        put(&f, keys[i], value);
+    }
+    mvcc_watch_add(f.m, &replay.w);
+    mvcc_watch_add(f.m, &full.w);
+    deliver_all(&f);
+    assert_string_equal(told(&f, &live), expected);
+    assert_string_equal(told(&f, &replay), expected);
+    assert_string_equal(told(&f, &full), "k1@2 k2@3 k3@4 |");
+    full.room = SIZE_MAX;
+    mvcc_watch_resume(f.m, &full.w);
+    deliver_all(&f);
+    assert_string_equal(told(&f, &full), "k4@5 k5@6 k6@7 |k7@8 |");
+}
+
+TEST(watch, a_batch_for_one_key_is_cut_by_bytes_and_values_before_count)
+{
+    _fixture_ f = setup();
+    _diary_ live = diary("k", (struct bytes){0}, 0);
+    _diary_ replay = diary("k", (struct bytes){0}, 2);
+    _diary_ prev = diary("k", (struct bytes){0}, 2);
+    char value[LARGE + 1];
+
+    memset(value, 'x', LARGE);
+    value[LARGE] = '\0';
+    prev.w.prev_kv = true;
+    mvcc_watch_add(f.m, &live.w);
+    for (int i = 0; i < 4; i++) {
+        put(&f, "k", value);
+    }
+    mvcc_watch_add(f.m, &replay.w);
+    mvcc_watch_add(f.m, &prev.w);
+    deliver_all(&f);
+    assert_string_equal(
+        told(&f, &live), "k@2 k@3(xxxxxxxx) |k@4(xxxxxxxx) k@5(xxxxxxxx) |"); /* for all alike */
+    assert_string_equal(told(&f, &replay), "k@2 k@3(xxxxxxxx) k@4(xxxxxxxx) |k@5(xxxxxxxx) |");
+    assert_string_equal(told(&f, &prev), "k@2 k@3(xxxxxxxx) |k@4(xxxxxxxx) k@5(xxxxxxxx) |");
+}
+
+TEST(watch, a_large_revision_is_not_split)
+{
+    _fixture_ f = setup();
+    _diary_ live = diary("k", B("l"), 0);
+    _diary_ replay = diary("k", B("l"), 2);
+    static uint8_t bytes[LARGE];
+    struct bytes value = bytes_make(bytes, sizeof(bytes));
+    struct txn_op write[] = {{.kind = OP_PUT, .put = {.key = B("k1"), .value = value}},
+        {.kind = OP_PUT, .put = {.key = B("k2"), .value = value}},
+        {.kind = OP_PUT, .put = {.key = B("k3"), .value = value}},
+        {.kind = OP_PUT, .put = {.key = B("k4"), .value = value}},
+        {.kind = OP_PUT, .put = {.key = B("k5"), .value = value}}};
+    struct txn_request t = {.success = write, .n_success = ARRAY_SIZE(write)};
+    struct txn_reply reply;
+
+    mvcc_watch_add(f.m, &live.w);
+    assert_int_equal(mvcc_txn(f.m, &t, &f.arena, &reply), 0);
+    put(&f, "k", "after");
+    mvcc_watch_add(f.m, &replay.w);
+    deliver_all(&f);
+    assert_string_equal(told(&f, &live), "k1@2 k2@2 k3@2 k4@2 k5@2 |k@3 |");
+    assert_string_equal(told(&f, &replay), "k1@2 k2@2 k3@2 k4@2 k5@2 |k@3 |");
+}
+
 TEST(watch, a_watcher_may_remove_itself_and_others_while_it_is_told)
 {
     for (int self = 0; self < 2; self++) {
@@ -542,7 +621,9 @@ TEST_MAIN(UNIT(watch, zero_starts_after_now), UNIT(watch, a_past_revision_is_rep
     UNIT(watch, compaction_takes_nothing_from_a_synced_watcher),
     UNIT(watch, a_full_consumer_is_told_nothing_until_it_is_resumed_and_loses_nothing),
     UNIT(watch, a_full_consumer_that_is_overtaken_by_compaction_ends_when_it_is_resumed),
-    UNIT(watch, catching_up_is_done_in_slices_and_in_turns),
+    UNIT(watch, catching_up_is_done_in_slices_and_in_turns), UNIT(watch, a_batch_is_cut_by_bytes),
+    UNIT(watch, a_batch_for_one_key_is_cut_by_bytes_and_values_before_count),
+    UNIT(watch, a_large_revision_is_not_split),
     UNIT(watch, a_watcher_may_remove_itself_and_others_while_it_is_told),
     UNIT(watch, an_event_is_one_for_all_its_watchers),
     UNIT(watch, each_interval_hears_of_its_keys_and_of_no_others),
