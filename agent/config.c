@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "file.h"
@@ -30,14 +31,54 @@ static void add_fault(struct config *c, const char *name, const char *dest, cons
     };
 }
 
-static const struct resource *with_dest(const struct config *c, const char *dest)
+static struct config_folder folder_of(const char *dest)
 {
+    _cleanup_free_ char *path = xstrndup(dest, (size_t)(strrchr(dest, '/') - dest) + 1);
+    struct stat st;
+
+    /* One that is not there yet, or cannot be looked at, fails when the file is written. */
+    if (stat(path, &st) < 0) {
+        return (struct config_folder){.exists = false};
+    }
+    return (struct config_folder){.exists = true, .dev = st.st_dev, .ino = st.st_ino};
+}
+
+/* The resource that makes the same file already: by its path, or by another path to its folder. */
+static const struct resource *with_file(
+    const struct config *c, const char *dest, const struct config_folder *folder)
+{
+    const char *name = strrchr(dest, '/');
+
     for (size_t i = 0; i < c->n_resources; i++) {
-        if (strcmp(c->resources[i]->dest, dest) == 0) {
+        const struct config_folder *f = &c->folders[i];
+        const char *other = c->resources[i]->dest;
+
+        if (strcmp(other, dest) == 0 ||
+            (folder->exists && f->exists && f->ino == folder->ino && f->dev == folder->dev &&
+                strcmp(strrchr(other, '/'), name) == 0)) {
             return c->resources[i];
         }
     }
     return NULL;
+}
+
+/* Two resources of one file would overwrite each other, and each other's stage. */
+static int refuse_second(const struct config *c, const char *path, const struct resource *r,
+    const struct config_folder *folder, struct err *reterr)
+{
+    const struct resource *other = with_file(c, r->dest, folder);
+
+    if (other == NULL) {
+        return 0;
+    }
+    if (strcmp(other->dest, r->dest) == 0) {
+        return err_set(reterr, -EINVAL, "%s: dest %s belongs to %s%s already", path, r->dest,
+            other->name, suffix);
+    }
+    return err_set(reterr, -EINVAL,
+        "%s: dest %s is the file %s, which belongs to %s%s already: a folder on the way is a "
+        "symbolic link or a mount",
+        path, r->dest, other->dest, other->name, suffix);
 }
 
 static void warn_lint(void *data, const char *text)
@@ -54,7 +95,7 @@ static void load_one(
     _cleanup_free_ char *name = xstrndup(file_name, strlen(file_name) - (sizeof(suffix) - 1));
     _cleanup_strbuf_ struct strbuf text = {0};
     _cleanup_err_ struct err e = {0};
-    const struct resource *other;
+    struct config_folder dest_folder = {0};
     struct resource *r = NULL;
     int rc = strlen(name) <= CONFIG_NAME_MAX
         ? file_read(path, RESOURCE_FILE_MAX, &text, &e)
@@ -66,9 +107,9 @@ static void load_one(
     if (rc == 0) {
         rc = resource_load_template(r, &e);
     }
-    if (rc == 0 && (other = with_dest(c, r->dest)) != NULL) {
-        rc = err_set(
-            &e, -EINVAL, "%s: dest %s belongs to %s%s already", path, r->dest, other->name, suffix);
+    if (rc == 0) {
+        dest_folder = folder_of(r->dest);
+        rc = refuse_second(c, path, r, &dest_folder, &e);
     }
     if (rc < 0) {
         add_fault(c, name, r != NULL ? r->dest : NULL, e.text);
@@ -77,6 +118,8 @@ static void load_one(
     }
     template_lint(r->template, warn_lint, r);
     c->resources = xreallocarray(c->resources, c->n_resources + 1, sizeof(struct resource *));
+    c->folders = xreallocarray(c->folders, c->n_resources + 1, sizeof(*c->folders));
+    c->folders[c->n_resources] = dest_folder;
     c->resources[c->n_resources++] = r;
 }
 
@@ -121,6 +164,7 @@ void config_deinit(struct config *c)
         free(c->faults[i].text);
     }
     free(c->resources);
+    free(c->folders);
     free(c->faults);
     *c = (struct config){0};
 }

@@ -3,6 +3,8 @@
 #ifndef DECREE_AGENT_CONFIG_H
 #define DECREE_AGENT_CONFIG_H
 
+#include <sys/types.h>
+
 #include "err.h"
 #include "resource.h"
 
@@ -18,10 +20,18 @@ struct config_fault {
     char *text; /* owned: what is wrong, with file and line */
 };
 
+/* A folder by what it is, since symbolic links give it several paths. */
+struct config_folder {
+    bool exists;
+    dev_t dev;
+    ino_t ino;
+};
+
 struct config {
     struct resource **resources; /* owned, in the order of their names */
     size_t n_resources;
-    struct config_fault *faults; /* owned, likewise */
+    struct config_folder *folders; /* owned: where each resource's dest is */
+    struct config_fault *faults;   /* owned, likewise */
     size_t n_faults;
 };
 

@@ -1,8 +1,14 @@
 #include "unit.h"
 
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "config.h"
 #include "duration.h"
+#include "file.h"
 #include "resource.h"
 
 #define MINIMAL "[template]\nsrc = a.tmpl\ndest = /etc/a.conf\nkeys = /app\n"
@@ -173,6 +179,58 @@ TEST(resource, long_lines_and_binary_files_are_refused)
     assert_non_null(strstr(e.text, "NUL"));
 }
 
+static void put(int dir, const char *name, const char *text)
+{
+    static const struct file_attrs attrs = {.mode = 0644, .uid = (uid_t)-1, .gid = (gid_t)-1};
+
+    assert_int_equal(file_replace_at(dir, name, bytes_str(text), &attrs, NULL), 0);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+/* a: real/f; b: the same by a link to the folder; c: another name there; d: the same as a by text;
+ * e, f: a folder that is not there. */
+TEST(config, one_file_has_one_resource)
+{
+    static const char *const dests[] = {"real/f", "link/f", "link/g", "real/f", "no/f", "none/f"};
+    char folder[] = "/tmp/decree-config-XXXXXX";
+    _cleanup_close_ int dir = -1;
+    _cleanup_err_ struct err e = {0};
+    struct config c;
+
+    assert_non_null(mkdtemp(folder));
+    dir = open(folder, O_RDONLY | O_DIRECTORY);
+    assert_true(mkdirat(dir, "conf.d", 0755) == 0 && mkdirat(dir, "templates", 0755) == 0);
+    assert_true(mkdirat(dir, "real", 0755) == 0 && symlinkat("real", dir, "link") == 0);
+    _cleanup_close_ int conf = openat(dir, "conf.d", O_RDONLY | O_DIRECTORY);
+    _cleanup_close_ int templates = openat(dir, "templates", O_RDONLY | O_DIRECTORY);
+    put(templates, "t", "text");
+    for (size_t i = 0; i < ARRAY_SIZE(dests); i++) {
+        char name[] = {(char)('a' + i), '.', 'c', 'o', 'n', 'f', '\0'};
+        _cleanup_free_ char *text =
+            xasprintf("[template]\nsrc = t\nkeys = /\ndest = %s/%s\n", folder, dests[i]);
+
+        put(conf, name, text);
+    }
+    assert_int_equal(config_load(folder, &c, &e), 0);
+    assert_int_equal(c.n_resources, 4);
+    assert_string_equal(c.resources[1]->name, "c");
+    assert_int_equal(c.n_faults, 2);
+    assert_string_equal(c.faults[0].name, "b");
+    assert_non_null(strstr(c.faults[0].text, "/b.conf: dest "));
+    assert_non_null(strstr(c.faults[0].text, "/real/f, which belongs to a.conf already"));
+    assert_string_equal(c.faults[1].name, "d");
+    assert_non_null(strstr(c.faults[1].text, "/real/f belongs to a.conf already"));
+    config_deinit(&c);
+    (void)nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
 TEST(scope, covers_itself_and_what_is_below)
 {
     assert_true(scope_covers(BYTES_LITERAL("/app"), BYTES_LITERAL("/app")));
@@ -210,4 +268,5 @@ TEST_MAIN(UNIT(resource, all_keys_are_taken),
     UNIT(resource, errors_name_file_line_and_what_is_allowed),
     UNIT(resource, paths_cannot_lead_elsewhere), UNIT(resource, one_file_has_one_name),
     UNIT(resource, long_lines_and_binary_files_are_refused),
-    UNIT(scope, covers_itself_and_what_is_below), UNIT(duration, reads_what_people_write))
+    UNIT(config, one_file_has_one_resource), UNIT(scope, covers_itself_and_what_is_below),
+    UNIT(duration, reads_what_people_write))
