@@ -325,7 +325,8 @@ static void slice_add(
     struct mvcc *m, struct slice *s, const struct watcher *w, const struct version *v)
 {
     if (wants(w, v)) {
-        const struct watch_event *e = &m->hub.events[add_event(m, v)];
+        uint32_t event = add_event(m, v); /* may move the events: first */
+        const struct watch_event *e = &m->hub.events[event];
 
         s->bytes += version_bytes(v);
         if (w->prev_kv && e->has_prev) {
