@@ -82,6 +82,33 @@ static int check_founding(const struct core_options *o, struct err *reterr)
     return check_own_urls(o, reterr);
 }
 
+/* Started alone once by mistake, each of three hosts would be a healthy cluster of its own: that is
+ * refused. Any other difference is only said, since members come and go after the founding. */
+static int check_other_founders(
+    const struct store *s, const struct core_options *o, struct err *reterr)
+{
+    size_t known = 0;
+
+    if (o->founders == NULL || o->founders->n <= 1) {
+        return 0; /* not given, or this member alone */
+    }
+    for (size_t i = 0; i < o->founders->n; i++) {
+        known += members_find(&s->members, o->founders->list[i].id) != NULL;
+    }
+    if (s->members.n == 1) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "%s holds a cluster of this member alone, but the initial cluster lists %zu members: "
+            "remove the directory if nothing in it is needed, or start without that list",
+            o->data_dir, o->founders->n);
+    }
+    if (known != o->founders->n || known != s->members.n) {
+        log_warn("the initial cluster is read on the very first start only, and differs from the "
+                 "members known here: listed=%zu of_them_known=%zu members=%zu dir=%s",
+            o->founders->n, known, s->members.n, o->data_dir);
+    }
+    return 0;
+}
+
 /* The flags of the founding are ignored later, as with etcd; a directory that belongs to somebody
  * else is not. */
 static int check_owner(const struct store *s, const struct core_options *o, struct err *reterr)
@@ -100,7 +127,7 @@ static int check_owner(const struct store *s, const struct core_options *o, stru
             ", but this process was started as \"%s\"",
             o->data_dir, s->id, self != NULL ? self->name : "", s->cluster_id, o->name);
     }
-    return 0;
+    return check_other_founders(s, o, reterr);
 }
 
 /* ---- founding ---- */

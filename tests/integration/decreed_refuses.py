@@ -86,6 +86,18 @@ class DecreedRefuses(unittest.TestCase):
         self.assertIn("cluster", text)
         self.assertIn(member.data_dir, text)
 
+    def test_directory_of_a_lone_member_is_no_founding_member_of_three(self):
+        with Cluster(1) as cluster:
+            cluster.start()
+            member = cluster.members[0]
+            self.assertEqual(member.stop(), 0)
+            listed = f"m1=http://127.0.0.1:{member.peer_port},m2=http://127.0.0.1:1"
+            code, text = run(*[a for a in member.arguments()[1:]
+                               if not a.startswith(("--initial-cluster", "m1=http"))],
+                             "--initial-cluster", listed)
+        self.assertEqual(code, 2)
+        self.assertIn("holds a cluster of this member alone", text)
+
     def test_name_missing_from_the_initial_cluster(self):
         with tempfile.TemporaryDirectory() as folder:
             code, text = self.store(folder, "--initial-cluster=a=http://127.0.0.1:1")
