@@ -43,7 +43,8 @@ _printf_(2, 3) static int fail(struct parser *p, const char *fmt, ...)
     text = xvasprintf(fmt, ap);
     va_end(ap);
     p->failed = true;
-    return err_set(p->reterr, -EINVAL, "%s:%d: %s", p->file, p->line, text);
+    return p->line > 0 ? err_set(p->reterr, -EINVAL, "%s:%d: %s", p->file, p->line, text)
+                       : err_set(p->reterr, -EINVAL, "%s: %s", p->file, text); /* it is empty */
 }
 
 static int set_src(struct parser *p, const char *value)

@@ -109,7 +109,7 @@ TEST(resource, nested_keys_become_one_scope)
 
 TEST(resource, errors_name_file_line_and_what_is_allowed)
 {
-    assert_refused("", "a.conf:0: there is no section [template]");
+    assert_refused("", "a.conf: there is no section [template]");
     assert_refused("src = a\n", "a.conf:1: 'src' stands before the section [template]");
     assert_refused("[templat]\nsrc = a\n", "a.conf:2: unknown section [templat]; there is one");
     assert_refused(
