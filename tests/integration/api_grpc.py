@@ -240,6 +240,30 @@ class Etcdctl(unittest.TestCase):
             watch.wait()
             watch.stdout.close()
 
+    def test_answers_of_many_megabytes(self):
+        """More than a connection may have waiting: the client says on it when there is room."""
+        n, value = 80, "x" * 100_000
+        for i in range(n):
+            api_server.post(self.ours.port, "/v3/kv/put",
+                            {"key": api_server.b64(f"m/{i:02}"), "value": api_server.b64(value)})
+        got = self.ctl("get", "--prefix", "m/").split("\n")
+        self.assertEqual(got[:-1:2], [f"m/{i:02}" for i in range(n)])
+        self.assertTrue(all(v == value for v in got[1::2]))
+        watch = subprocess.Popen(["etcdctl", "--endpoints", self.ours.url, "watch", "--prefix", "m/",
+                                  "--rev", "1"], env={**os.environ, "ETCDCTL_API": "3"},
+                                 stdout=subprocess.PIPE, text=True)
+        killer = threading.Timer(20, watch.kill)
+        killer.start()
+        try:
+            for i in range(n):
+                got = [watch.stdout.readline().strip() for _ in range(3)]
+                self.assertEqual((got[:2], len(got[2])), (["PUT", f"m/{i:02}"], len(value)))
+        finally:
+            killer.cancel()
+            watch.kill()
+            watch.wait()
+            watch.stdout.close()
+
     def test_z_compaction_and_cluster(self):
         for i in range(5):
             self.ctl("put", "c", str(i))
