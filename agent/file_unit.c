@@ -343,6 +343,16 @@ static void fail(
     }
 }
 
+/* While what was there before is still there, if there was anything. */
+static void fail_before_swap(
+    struct unit *u, enum unit_condition c, const char *what, const char *why, uint64_t took_ms)
+{
+    _cleanup_free_ char *text =
+        xasprintf("%s, %s", what, u->job.target.exists ? "kept the old one" : "there is none yet");
+
+    fail(u, c, text, why, took_ms);
+}
+
 static void set_up_job(struct unit *u)
 {
     const struct resource *r = u->r;
@@ -378,7 +388,7 @@ static void begin(struct unit *u)
     }
     strbuf_clear(&u->rendered);
     if (view_render(u->r, m, &u->reads, &u->rendered, &e) < 0) {
-        fail(u, UNIT_RENDER_ERROR, "cannot render, kept the old file", e.text, 0);
+        fail(u, UNIT_RENDER_ERROR, "cannot render, touched nothing", e.text, 0);
         return;
     }
     took_ms = (clock_boot_ns() - start_ns) / 1000000;
@@ -451,8 +461,8 @@ static void after_stage(struct unit *u)
         break;
     case FILE_JOB_FAILED:
     case FILE_JOB_NOTHING:
-        fail(u, UNIT_WRITE_FAILED, "cannot write the new file, kept the old one", job->err.text,
-            job_ms(u));
+        fail_before_swap(
+            u, UNIT_WRITE_FAILED, "cannot write the new file", job->err.text, job_ms(u));
         break;
     }
 }
@@ -469,16 +479,16 @@ static void after_check(struct unit *u)
     if (u->stopping) {
         stop(u);
     } else {
-        fail(u, UNIT_CHECK_FAILED, "the check refused the new file, kept the old one",
-            u->hook_error, u->hook_ms);
+        fail_before_swap(
+            u, UNIT_CHECK_FAILED, "the check refused the new file", u->hook_error, u->hook_ms);
     }
 }
 
 static void after_swap(struct unit *u)
 {
     if (u->job.result != FILE_JOB_DONE) {
-        fail(u, UNIT_WRITE_FAILED, "cannot put the new file in place, kept the old one",
-            u->job.err.text, job_ms(u));
+        fail_before_swap(
+            u, UNIT_WRITE_FAILED, "cannot put the new file in place", u->job.err.text, job_ms(u));
         return;
     }
     log_info("swapped file=%s unit=%s rev=%" PRId64 " took_ms=%" PRIu64, u->r->dest, u->r->name,

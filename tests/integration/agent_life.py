@@ -361,6 +361,11 @@ class Commands(unittest.TestCase):
             code, _, err = h.run("--once")
             self.assertEqual(code, 1)
             self.assertIn("the check refused the new file, kept the old one", err)
+            os.unlink(h.dest())
+            code, _, err = h.run("--once")
+            self.assertEqual(code, 1)
+            self.assertIn("the check refused the new file, there is none yet", err)
+            h.write("out/app", "one\n")
             self.assertEqual(h.read("out/app"), "one\n")
 
     def test_diff_shows_what_would_change_and_touches_nothing(self):
