@@ -94,13 +94,14 @@ static void print_long_reasons(const json_t *reports)
 
     json_array_foreach(reports, i, report)
     {
-        const char *line = v3_text(report, "error");
+        const char *line = v3_text(report, "error"), *dest = v3_text(report, "dest");
 
         if (!reason_is_long(line)) {
             continue;
         }
-        (void)printf("\n%s, %s (%s): %s\n", v3_text(report, "agent"), v3_text(report, "resource"),
-            v3_text(report, "dest"), v3_text(report, "state"));
+        /* The dest is not known when the resource's own configuration is wrong before it. */
+        (void)printf("\n%s, %s%s%s%s: %s\n", v3_text(report, "agent"), v3_text(report, "resource"),
+            dest[0] != 0 ? " (" : "", dest, dest[0] != 0 ? ")" : "", v3_text(report, "state"));
         while (*line != 0) {
             size_t len = strcspn(line, "\n");
             _cleanup_strbuf_ struct strbuf shown = {0};

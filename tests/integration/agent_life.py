@@ -3,11 +3,12 @@
 import os
 import signal
 import stat
+import subprocess
 import time
 import unittest
 
 from agent_host import STORE, Host, Proxy, b64
-from cluster import until
+from cluster import program, until
 
 
 def gone(pid):
@@ -349,7 +350,24 @@ class Socket(unittest.TestCase):
             h.wait_status("ok")
 
 
+def decree(*words):
+    done = subprocess.run([program("decree"), *words], stdin=subprocess.DEVNULL, timeout=60,
+                          capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
 class Commands(unittest.TestCase):
+    def test_status_of_a_file_without_a_known_dest(self):
+        with Host() as h:
+            h.write("conf/conf.d/f.conf", "")
+            h.start()
+            s = h.wait_status("config-error", name="f")
+            self.assertEqual(s["dest"], "")
+            self.assertIn("/f.conf: there is no section [template]", s["error"])
+            code, out, _ = decree("agent", "status", "--endpoints", h.store.url)
+            self.assertEqual(code, 1)
+            self.assertIn("\nh1, f: config-error\n", out)
+
     def test_once_tells_by_its_exit_code(self):
         with Host() as h:
             h.resource()
