@@ -74,6 +74,9 @@ static int run_help(struct cli *cli _unused_, const struct args *args)
 
     if (args->n_words > 0) {
         command = command_find(args->n_words, args->words, &used);
+        if (command == NULL && args->n_words == 1 && command_group_help(args->words[0])) {
+            return EXIT_DONE;
+        }
         if (command == NULL) {
             (void)fprintf(
                 stderr, "decree: there is no command \"%s\"; see decree help\n", args->words[0]);

@@ -10,6 +10,7 @@
 
 #include "alloc.h"
 #include "buf.h"
+#include "cmd.h"
 
 struct flag_def {
     const char *name;
@@ -269,6 +270,31 @@ const struct command *command_find(int n, char *const *words, int *ret_n_name)
     return NULL;
 }
 
+/* Whether name is that of a command of a group: "agent status" is one of "agent". */
+static bool name_in_group(const char *name, const char *group)
+{
+    size_t len = strlen(group);
+
+    return strncmp(name, group, len) == 0 && name[len] == ' ';
+}
+
+static bool group_exists(const char *group)
+{
+    for (int i = 0; commands[i] != NULL; i++) {
+        if (name_in_group(commands[i]->name, group)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool group_help_wanted(int n, char *const *words, const struct args *a)
+{
+    bool flag_follows = n == 2 && (strcmp(words[1], "--help") == 0 || strcmp(words[1], "-h") == 0);
+
+    return group_exists(words[0]) && (flag_follows || (n == 1 && args_has(a, FLAG_HELP)));
+}
+
 static int command_unknown(int n, char *const *words, struct err *reterr)
 {
     struct suggestion s = {0};
@@ -276,11 +302,9 @@ static int command_unknown(int n, char *const *words, struct err *reterr)
     _cleanup_free_ char *two = n > 1 ? xasprintf("%s %s", words[0], words[1]) : xstrdup(words[0]);
 
     for (int i = 0; commands[i] != NULL; i++) {
-        size_t len = strlen(words[0]);
-
         suggestion_offer(&s, words[0], commands[i]->name);
         suggestion_offer(&s, two, commands[i]->name);
-        if (strncmp(commands[i]->name, words[0], len) == 0 && commands[i]->name[len] == ' ') {
+        if (name_in_group(commands[i]->name, words[0])) {
             strbuf_printf(&group, "%s%s", group.len != 0 ? ", " : "", commands[i]->name);
         }
     }
@@ -314,6 +338,12 @@ int command_line_parse(
             : err_set(reterr, -EINVAL, "no command given; see decree help");
     }
     *ret_command = command_find(argc - i, argv + i, &used);
+    if (*ret_command == NULL && group_help_wanted(argc - i, argv + i, ret)) {
+        /* "agent --help", "--help agent": the same as "help agent" */
+        *ret_command = &cmd_help;
+        *ret = (struct args){.words = argv + i, .n_words = 1};
+        return 0;
+    }
     if (*ret_command == NULL) {
         return command_unknown(argc - i, argv + i, reterr);
     }
@@ -393,6 +423,23 @@ static void flags_help(uint64_t flags)
             (void)printf("  %-26s %s\n", left, def->help);
         }
     }
+}
+
+bool command_group_help(const char *group)
+{
+    if (!group_exists(group)) {
+        return false;
+    }
+    (void)printf("decree %s: a group of commands\n\nUsage: decree %s COMMAND [flags] "
+                 "[arguments]\n\nCommands:\n",
+        group, group);
+    for (int i = 0; commands[i] != NULL; i++) {
+        if (name_in_group(commands[i]->name, group)) {
+            (void)printf("  %-20s %s\n", commands[i]->name, commands[i]->summary);
+        }
+    }
+    (void)printf("\n\"decree help %s COMMAND\" tells more about one.\n", group);
+    return true;
 }
 
 static void program_help(void)

@@ -128,6 +128,8 @@ int duration_parse_ms(const char *text, int64_t *ret_ms, struct err *reterr);
 
 /* Help for one command, or with NULL for the whole program, to standard output. */
 void command_help(const struct command *command);
+/* Help for the commands whose names begin with this word; false when there are none. */
+bool command_group_help(const char *group);
 /* The command of these words ("lease", "grant"), and how many of them are its name; NULL if none.
  */
 const struct command *command_find(int n, char *const *words, int *ret_n_name);

@@ -368,6 +368,17 @@ class Commands(unittest.TestCase):
             self.assertEqual(code, 1)
             self.assertIn("\nh1, f: config-error\n", out)
 
+    def test_help_of_a_group_lists_its_commands(self):
+        for words in (("help", "agent"), ("agent", "--help"), ("agent", "-h"), ("--help", "agent")):
+            code, out, err = decree(*words)
+            self.assertEqual((code, err), (0, ""), words)
+            names = [line.split("  ")[1] for line in out.splitlines() if line.startswith("  ")]
+            self.assertEqual(names, ["agent status", "agent render"])
+        code, out, err = decree("agent")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("there is: agent status, agent render", err)
+        self.assertEqual(decree("help", "agen")[0], 2)
+
     def test_once_tells_by_its_exit_code(self):
         with Host() as h:
             h.resource()
