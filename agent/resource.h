@@ -66,8 +66,7 @@ struct resource {
 /* Parses the text of an INI file called `file` in messages. Templates are looked for in
  * template_dir. Returns 0 and a resource that is the caller's, or -EINVAL with
  * "FILE:LINE: what is wrong and what is allowed", without the line for an empty file. Looks up
- * users and groups, reads no other file.
- */
+ * users and groups, reads no other file. */
 int resource_parse(const char *name, const char *file, struct bytes text, const char *template_dir,
     struct resource **ret, struct err *reterr);
 /* Reads and parses the template. -errno, or -EINVAL with the template language's own message. */
