@@ -84,3 +84,36 @@ bool method_service_exists(struct bytes service)
     }
     return false;
 }
+
+const char *method_absent(struct bytes path)
+{
+    /* A path with a slash at its end stands for all below it. */
+    static const struct {
+        const char *path, *call;
+    } absent[] = {
+        {"/lock/", "/v3lockpb.Lock/"},
+        {"/election/", "/v3electionpb.Election/"},
+        {"/auth/", "/etcdserverpb.Auth/"},
+        {"/cluster/member/add", "/etcdserverpb.Cluster/MemberAdd"},
+        {"/cluster/member/remove", "/etcdserverpb.Cluster/MemberRemove"},
+        {"/cluster/member/update", "/etcdserverpb.Cluster/MemberUpdate"},
+        {"/cluster/member/promote", "/etcdserverpb.Cluster/MemberPromote"},
+        {"/maintenance/alarm", "/etcdserverpb.Maintenance/Alarm"},
+        {"/maintenance/defragment", "/etcdserverpb.Maintenance/Defragment"},
+        {"/maintenance/hash", "/etcdserverpb.Maintenance/Hash"},
+        {"/maintenance/hashkv", "/etcdserverpb.Maintenance/HashKV"},
+        {"/maintenance/snapshot", "/etcdserverpb.Maintenance/Snapshot"},
+        {"/maintenance/transfer-leadership", "/etcdserverpb.Maintenance/MoveLeader"},
+        {"/maintenance/downgrade", "/etcdserverpb.Maintenance/Downgrade"},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(absent); i++) {
+        struct bytes known = bytes_str(absent[i].path);
+
+        if (known.data[known.len - 1] == '/' ? bytes_starts_with(path, known)
+                                             : bytes_eq(path, known)) {
+            return absent[i].call;
+        }
+    }
+    return NULL;
+}

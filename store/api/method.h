@@ -40,6 +40,9 @@ const struct method *method_by_grpc_path(struct bytes path);
 /* path is without its base ("/v3"). */
 const struct method *method_by_json_path(struct bytes path);
 bool method_service_exists(struct bytes service);
+/* The call that etcd has at this JSON path and that is not served here, as "/service/name" (its
+ * name is left out where nothing of the service is served); NULL when etcd has none either. */
+const char *method_absent(struct bytes path);
 static inline bool method_is_stream(const struct method *m)
 {
     return m->kind == METHOD_KEEPALIVE || m->kind == METHOD_WATCH;

@@ -103,7 +103,8 @@ const struct service *route(const struct exchange *ex)
             ex->host, ex->origin, ex->fetch_site, o->host_whitelist, o->n_host_whitelist) != 0) {
         return &page_service;
     }
-    if (ex->verb == VERB_POST && method_by_json_path(json_path) != NULL) {
+    if (ex->verb == VERB_POST &&
+        (method_by_json_path(json_path) != NULL || method_absent(json_path) != NULL)) {
         return &rpc_service;
     }
     return &page_service;

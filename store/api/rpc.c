@@ -580,24 +580,25 @@ static void refuse(struct exchange *ex, int status, const char *text)
     deadline_set(&ex->api->deadlines, &ex->deadline, LINGER_MS);
 }
 
-static void refuse_path(struct exchange *ex)
+/* A gRPC path, "/service/name", of which we have no such call. */
+static void refuse_path(struct exchange *ex, struct bytes path)
 {
     const uint8_t *slash = NULL;
     _cleanup_strbuf_ struct strbuf text = {0};
     struct bytes service;
 
-    if (ex->path.len > 1 && ex->path.data[0] == '/') {
-        slash = memrchr(ex->path.data + 1, '/', ex->path.len - 1);
+    if (path.len > 1 && path.data[0] == '/') {
+        slash = memrchr(path.data + 1, '/', path.len - 1);
     }
     if (slash == NULL) {
-        strbuf_printf(&text, "malformed method name: \"%.*s\"", (int)ex->path.len,
-            (const char *)ex->path.data);
+        strbuf_printf(
+            &text, "malformed method name: \"%.*s\"", (int)path.len, (const char *)path.data);
         refuse(ex, GRPC_RESOURCE_EXHAUSTED, strbuf_cstr(&text)); /* sic: grpc-go's code */
         return;
     }
-    service = bytes_make(ex->path.data + 1, (size_t)(slash - ex->path.data - 1));
+    service = bytes_make(path.data + 1, (size_t)(slash - path.data - 1));
     if (method_service_exists(service)) {
-        size_t len = ex->path.len - service.len - 2;
+        size_t len = path.len - service.len - 2;
 
         strbuf_printf(&text, "unknown method %.*s for service ", (int)len, (const char *)slash + 1);
     } else {
@@ -652,7 +653,7 @@ static void rpc_start(struct exchange *ex)
         rpc->json ? method_by_json_path(route_json_path(ex->path)) : method_by_grpc_path(ex->path);
     ex->in_max = rpc->json ? JSON_BODY_BYTES_MAX : MESSAGE_BYTES_MAX + PREFIX_BYTES;
     if (rpc->method == NULL) {
-        refuse_path(ex);
+        refuse_path(ex, rpc->json ? bytes_str(method_absent(route_json_path(ex->path))) : ex->path);
         return;
     }
     ex->api->counters.methods[method_index(rpc->method)].started++;

@@ -152,6 +152,21 @@ class Grpc(unittest.TestCase):
             answer = self.call(self.ours, path, frame(b""))
             self.assertEqual((answer.status, answer.message), ("12", text))
 
+    def test_what_is_not_here_yet_is_unimplemented_as_json_too(self):
+        for path, text in (
+                ("/v3/lock/lock", "unknown service v3lockpb.Lock"),
+                ("/v3/lock/unlock", "unknown service v3lockpb.Lock"),
+                ("/v3beta/election/campaign", "unknown service v3electionpb.Election"),
+                ("/v3/auth/enable", "unknown service etcdserverpb.Auth"),
+                ("/v3/cluster/member/add",
+                 "unknown method MemberAdd for service etcdserverpb.Cluster"),
+                ("/v3/maintenance/snapshot",
+                 "unknown method Snapshot for service etcdserverpb.Maintenance")):
+            self.assertEqual(api_server.post(self.ours.port, path, {}),
+                             (501, {"error": text, "message": text, "code": 12}), path)
+        for path in ("/v3/nope", "/v3/maintenance/nope", "/v3/lock", "/lock/lock"):
+            self.assertEqual(api_server.call(self.ours.port, "POST", path, "{}")[0], 404, path)
+
     def test_timeout_is_honoured(self):
         answer = self.call(self.ours, "/etcdserverpb.Watch/Watch", frame(field(1, field(1, b"a"))),
                            "-H", "grpc-timeout: 200m")
