@@ -158,6 +158,16 @@ static void do_read(struct run *x)
     }
 }
 
+static void lose_link(struct run *x, struct sim_node *n, uint64_t peer)
+{
+    struct raft_event ev = {.type = RAFT_EV_LINK_LOST, .peer = peer};
+
+    if (n->r != NULL && n->id != peer) {
+        (void)sim_event(&x->s, n, &ev);
+    }
+}
+
+/* The kernel of a member that dies closes its links; not everybody sees it. */
 static void do_kill_or_start(struct run *x)
 {
     struct sim_node *n = pick_node(x);
@@ -166,6 +176,11 @@ static void do_kill_or_start(struct run *x)
         sim_start(&x->s, n);
     } else if (chance(x, x->kill)) {
         sim_crash(&x->s, n, pick(x, n->n_writes + 1), pick(x, 4));
+        for (size_t i = 1; i <= x->s.n_nodes; i++) {
+            if (chance(x, 700)) {
+                lose_link(x, &x->s.nodes[i], n->id);
+            }
+        }
     }
 }
 
@@ -213,6 +228,8 @@ static void do_order(struct run *x)
     }
     if (n->r != NULL && chance(x, 100)) {
         (void)sim_event(&x->s, n, &ev);
+    } else if (chance(x, 200)) {
+        lose_link(x, n, pick_node(x)->id); /* while the other side lives */
     }
 }
 
