@@ -9,7 +9,8 @@
  * The truth is the list of all changes by revision, as a member applied them or as a watcher saw
  * them that began at revision 1 before anything was compacted.
  *
- * Times are of one clock that never goes back; any unit, the same for all. All bytes are copied. */
+ * Times are of one clock that never goes back; any unit, the same for all. What has the same time
+ * was concurrent, so the unit is better fine. All bytes are copied. */
 #ifndef DECREE_TESTS_SIM_HISTORY_H
 #define DECREE_TESTS_SIM_HISTORY_H
 
@@ -39,7 +40,7 @@ enum history_kind {
     HISTORY_DELETE, /* key */
     HISTORY_CAS,    /* if the key's mod_revision is `expected` (0: if it is not there) put value */
     HISTORY_GET,    /* linearizable read of one key */
-    HISTORY_GET_STALE, /* serializable read of one key: may be old, never wrong */
+    HISTORY_GET_STALE, /* serializable read of one key: of an old revision perhaps, never wrong */
     HISTORY_GRANT,     /* a lease of ttl */
     HISTORY_REVOKE,
     HISTORY_KEEPALIVE,
@@ -63,19 +64,18 @@ enum history_outcome {
 
 struct history_reply {
     enum history_outcome outcome;
-    int64_t revision;  /* OK: the header's */
-    bool succeeded;    /* CAS: the compare held. KEEPALIVE: the lease was there */
-    bool found;        /* GET: the key was there, and then: */
+    int64_t revision; /* OK: the header's */
+    bool succeeded;   /* CAS: the compare held. KEEPALIVE: the lease was there */
+    bool found;       /* DELETE: there was something to delete. GET: the key was there, and then: */
     struct bytes value;
     int64_t mod_revision;
-    int64_t lease;     /* GRANT: the id given */
-    uint64_t ttl;      /* GRANT, KEEPALIVE: as granted, in the unit of time */
+    int64_t lease; /* GRANT: the id given */
+    uint64_t ttl;  /* GRANT, KEEPALIVE: as granted, in the unit of time */
 };
 
 /* Returns the call's number. A call that never ends counts as unknown. */
 size_t history_begin(struct history *h, uint64_t time, const struct history_call *call);
-void history_end(
-    struct history *h, size_t call, uint64_t time, const struct history_reply *reply);
+void history_end(struct history *h, size_t call, uint64_t time, const struct history_reply *reply);
 
 /* ---- watches ---- */
 
@@ -85,10 +85,14 @@ struct history_watch {
 };
 
 size_t history_watch_begin(struct history *h, uint64_t time, const struct history_watch *w);
-/* One batch as it came: whole revisions in order. header_revision is the reply's. */
+/* The reply that says it is there. One that starts after now sees all that is later than the
+ * reply's revision; without this call it starts, for all we know, at the first thing it tells. */
+void history_watch_created(struct history *h, size_t watch, uint64_t time, int64_t header_revision);
+/* One batch as it came, fragments put together: whole revisions in order. header_revision is the
+ * reply's. */
 void history_watch_events(struct history *h, size_t watch, uint64_t time, int64_t header_revision,
     const struct history_change *changes, size_t n);
-/* Everything up to revision has been told. */
+/* The server says that everything up to revision has been told. */
 void history_watch_progress(struct history *h, size_t watch, int64_t revision);
 /* The server ended it because history is gone; compact_revision > 0. */
 void history_watch_compacted(struct history *h, size_t watch, int64_t compact_revision);
@@ -109,21 +113,23 @@ struct history_summary {
     size_t calls, unknown, reads, writes, watches, events;
 };
 
-/* 0, or DECREE_ECORRUPT with the first violation in words: what was promised, which calls (number,
- * times, key) and revisions contradict it. ret_summary may be NULL. Checks:
+/* 0; DECREE_ECORRUPT with the first violation in words: what was promised, which calls (number,
+ * times, key) and revisions contradict it; or -EINVAL when the history itself is no use (one value
+ * written by two calls). ret_summary may be NULL. Checks:
  *   calls    every OK write stands in the truth at its revision with exactly its effects, and no
  *            other; no FAILED one does; an UNKNOWN one at most once; with all_known every change is
  *            somebody's. Revisions agree with real time: a call that began after another had ended
  *            sees its revision or a later one, a write a later one.
  *   reads    value, mod_revision and absence are those of the truth at the reply's revision; a
- *            compare that failed is such a read. Stale reads: of any one revision up to the reply's,
- *            which still is no later than its end.
- *   watches  the nine properties: ordered, unique, complete without a gap from the start on,
- *            atomic by revision, nothing older than the start, no event that is not in the truth,
- *            header and progress never ahead of what was told, resumable, ended when compacted.
- *   leases   granted ids are unique; keys of a lease go with its revoke in one write; none is found
- *            by a keepalive that began after its revoke was answered or after its expiry was seen;
- *            none goes before its time. */
+ *            compare that failed and a delete that found nothing are such reads. A stale read may
+ *            have an old revision, but shows what was there at that one, and is seen: whoever
+ * begins after its end sees no older one. watches  the nine properties: ordered, unique, complete
+ * without a gap from the start on, atomic by revision, nothing older than the start, no event that
+ * is not in the truth, header and progress never ahead of what was told, resumable, ended when
+ * compacted. leases   granted ids are unique; keys of a lease go with its revoke in one write; none
+ * is found by a keepalive that began after its revoke was answered or after its expiry was seen;
+ *            none goes before its time.
+ *   compact  a revision is compacted once, and never one that is in the future. */
 int history_check(const struct history *h, const struct history_rules *rules,
     struct history_summary *ret_summary, struct err *reterr);
 
