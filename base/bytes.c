@@ -15,6 +15,12 @@ __attribute__((constructor)) static void seed_init(void)
     }
 }
 
+void bytes_hash_seed(uint64_t a, uint64_t b)
+{
+    seed[0] = a;
+    seed[1] = b;
+}
+
 static inline uint64_t rotl(uint64_t x, int b)
 {
     return (x << b) | (x >> (64 - b));

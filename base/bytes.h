@@ -45,5 +45,8 @@ static inline bool bytes_starts_with(struct bytes s, struct bytes prefix)
 
 /* A seeded 64-bit hash for tables that hold what clients choose. Not for anything durable. */
 uint64_t bytes_hash(struct bytes b);
+/* Takes the place of the seed that the process drew: for runs that must be the same each time. Before
+ * the first hash. */
+void bytes_hash_seed(uint64_t a, uint64_t b);
 
 #endif

@@ -11,6 +11,8 @@
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 _Static_assert(ARRAY_SIZE(level_names) == LOG_LEVEL_DEBUG + 1, "every level has a name");
 
+enum { FATAL_LINE_MAX = 512 /* of what a hook is told */ };
+
 static log_sink current_sink;
 static const char *current_tag;
 static enum log_level current_level = LOG_LEVEL_INFO;
@@ -98,9 +100,25 @@ void log_at(enum log_level level, const char *fmt, ...)
     (current_sink != NULL ? current_sink : stderr_sink)(level, strbuf_cstr(&line));
 }
 
+static void (*fatal_hook)(const char *line);
+
+void decree_set_fatal_hook(void (*hook)(const char *line))
+{
+    fatal_hook = hook;
+}
+
 void decree_fatal(const char *fmt, ...)
 {
     va_list ap;
+
+    if (fatal_hook != NULL) {
+        char line[FATAL_LINE_MAX];
+
+        va_start(ap, fmt);
+        (void)vsnprintf(line, sizeof(line), fmt, ap);
+        va_end(ap);
+        fatal_hook(line);
+    }
 
     /* Not through log_at: memory may be what is missing. */
     va_start(ap, fmt);

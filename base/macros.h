@@ -60,5 +60,8 @@ _noreturn_ void decree_assert_failed(const char *cond, const char *file, int lin
 
 /* Stop the process with one line on the log: used where going on could lose or corrupt data. */
 _noreturn_ _printf_(1, 2) void decree_fatal(const char *fmt, ...);
+/* Asked first, with that line: the simulator, in which a member is not a process, leaves it with
+ * longjmp. A hook that returns changes nothing. NULL = none. */
+void decree_set_fatal_hook(void (*hook)(const char *line));
 
 #endif
