@@ -11,7 +11,9 @@ struct node {
     struct list link; /* in wal_mem.nodes */
     struct strbuf now, durable;
     struct strbuf dirty; /* one byte a sector of now: 1 = differs from durable, maybe */
-    unsigned open;
+    uint64_t number;
+    bool is_log;
+    unsigned open, names; /* files open, names in either list and changes that refer to it */
     struct node *copy; /* while the disk is being copied */
 };
 
@@ -40,8 +42,10 @@ struct wal_mem {
     struct list nodes;
     struct list names, durable_names;
     struct list changes;
-    uint64_t rng, clock, ops, die_at, fail_at, capacity;
-    int fail_rc;
+    uint64_t rng, clock, ops, die_at, fail_at, fail_sync_at, capacity, n_nodes;
+    int fail_rc, fail_sync_rc;
+    wal_mem_synced synced;
+    void *synced_data;
     unsigned die_keep;     /* percent */
     struct wal_mem *after; /* owned: dead, and this is what survived */
     bool attached;
@@ -86,6 +90,7 @@ static struct name *find(const struct list *names, enum wal_folder folder, const
 static void drop_name(struct name *n)
 {
     if (n != NULL) {
+        n->node->names--;
         list_del(&n->link);
         free(n->text);
         free(n);
@@ -101,6 +106,7 @@ static void set_name(
     n->folder = folder;
     n->text = xstrdup(text);
     n->node = node;
+    node->names++;
     list_add_tail(names, &n->link);
 }
 
@@ -120,6 +126,7 @@ static void apply(struct list *names, const struct change *c)
 
 static void free_change(struct change *c)
 {
+    c->node->names--;
     list_del(&c->link);
     free(c->from);
     free(c->to);
@@ -135,6 +142,7 @@ static void change_name(
     c->from = from != NULL ? xstrdup(from) : NULL;
     c->to = to != NULL ? xstrdup(to) : NULL;
     c->node = node;
+    node->names++;
     list_add_tail(&m->changes, &c->link);
     apply(&m->names, c);
 }
@@ -167,10 +175,19 @@ static void free_node(struct node *n)
     free(n);
 }
 
+/* Nothing leads to it any more. */
+static void free_node_if_lost(struct node *n)
+{
+    if (n->open == 0 && n->names == 0) {
+        free_node(n);
+    }
+}
+
 static struct node *node_new(struct wal_mem *m)
 {
     struct node *n = xcalloc(1, sizeof(*n));
 
+    n->number = ++m->n_nodes;
     list_add_tail(&m->nodes, &n->link);
     return n;
 }
@@ -238,6 +255,7 @@ static void copy_disk(const struct wal_mem *m, struct wal_mem *to)
         struct node *n = list_entry(l, struct node, link);
 
         n->copy = node_new(to);
+        n->copy->is_log = n->is_log;
         strbuf_append_bytes(&n->copy->now, strbuf_bytes(&n->now));
         strbuf_append_bytes(&n->copy->durable, strbuf_bytes(&n->durable));
         strbuf_append_bytes(&n->copy->dirty, strbuf_bytes(&n->dirty));
@@ -333,6 +351,7 @@ static int mem_open(struct wal_disk *d, enum wal_folder folder, const char *text
             return rc < 0 ? rc : -EEXIST;
         }
         node = node_new(m);
+        node->is_log = folder == WAL_FOLDER_LOG;
         change_name(m, folder, NULL, text, node);
         end_op(m);
     } else if (n == NULL) {
@@ -387,10 +406,12 @@ static int mem_sync_dir(struct wal_disk *d, enum wal_folder folder)
     end_op(m);
     list_for_each_safe (l, &m->changes) {
         struct change *c = list_entry(l, struct change, link);
+        struct node *n = c->node;
 
         if (c->folder == folder) {
             apply(&m->durable_names, c);
             free_change(c);
+            free_node_if_lost(n);
         }
     }
     return 0;
@@ -401,6 +422,7 @@ static void mem_close(struct wal_file *base)
     struct mem_file *f = container_of(base, struct mem_file, base);
 
     f->node->open--;
+    free_node_if_lost(f->node);
     free(f);
 }
 
@@ -440,7 +462,7 @@ static int mem_pread(struct wal_file *f, uint64_t offset, void *p, size_t n, siz
     return 0;
 }
 
-static uint64_t bytes_used(const struct wal_mem *m)
+uint64_t wal_mem_used(const struct wal_mem *m)
 {
     uint64_t used = 0;
 
@@ -452,7 +474,7 @@ static uint64_t bytes_used(const struct wal_mem *m)
 
 static int extend(struct wal_mem *m, struct node *n, uint64_t end)
 {
-    if (end > n->now.len && bytes_used(m) + (end - n->now.len) > m->capacity) {
+    if (end > n->now.len && wal_mem_used(m) + (end - n->now.len) > m->capacity) {
         return -ENOSPC;
     }
     grow(&n->now, (size_t)end);
@@ -484,11 +506,19 @@ static int mem_pwrite(struct wal_file *f, uint64_t offset, struct bytes b)
 static int mem_sync(struct wal_file *f)
 {
     struct wal_mem *m = mem_of(f->disk);
+    struct node *n = node_of(f);
     int rc = begin_op(m);
 
+    if (rc == 0 && m->fail_sync_at != 0 && --m->fail_sync_at == 0) {
+        rc = m->fail_sync_rc;
+        memset(n->dirty.data, 0, n->dirty.len);
+    }
     if (rc == 0) {
         end_op(m);
-        make_durable(node_of(f));
+        make_durable(n);
+        if (m->synced != NULL && n->is_log) {
+            m->synced(m->synced_data, n->number, strbuf_bytes(&n->durable));
+        }
     }
     return rc;
 }
@@ -609,11 +639,16 @@ bool wal_mem_is_dead(const struct wal_mem *m)
     return m->after != NULL;
 }
 
+struct wal_mem *wal_mem_survivor(struct wal_mem *m)
+{
+    decree_assert(m->after != NULL);
+    return TAKE_PTR(m->after);
+}
+
 struct wal_mem *wal_mem_reborn(struct wal_mem *m_consume)
 {
-    struct wal_mem *after = TAKE_PTR(m_consume->after);
+    struct wal_mem *after = wal_mem_survivor(m_consume);
 
-    decree_assert(after != NULL);
     (void)wal_mem_free(m_consume);
     return after;
 }
@@ -622,6 +657,32 @@ void wal_mem_fail_at(struct wal_mem *m, uint64_t nth, int rc)
 {
     m->fail_at = nth;
     m->fail_rc = rc;
+}
+
+void wal_mem_fail_sync_at(struct wal_mem *m, uint64_t nth, int rc)
+{
+    m->fail_sync_at = nth;
+    m->fail_sync_rc = rc;
+}
+
+void wal_mem_set_clock(struct wal_mem *m, uint64_t ns)
+{
+    m->clock = MAX(m->clock, ns);
+}
+
+void wal_mem_on_sync(struct wal_mem *m, wal_mem_synced synced, void *data)
+{
+    m->synced = synced;
+    m->synced_data = data;
+}
+
+void wal_mem_files(struct wal_mem *m, wal_mem_each_file each, void *data)
+{
+    list_for_each (l, &m->names) {
+        const struct name *n = list_entry(l, struct name, link);
+
+        each(data, n->folder, n->text, n->node->number, strbuf_bytes(&n->node->now));
+    }
 }
 
 void wal_mem_forget_dirty(struct wal_mem *m)
@@ -661,6 +722,7 @@ void wal_mem_put(struct wal_mem *m, enum wal_folder folder, const char *name, st
     strbuf_append_bytes(&n->now, b);
     strbuf_append_bytes(&n->durable, b);
     grow(&n->dirty, (b.len + SECTOR - 1) / SECTOR);
+    n->is_log = folder == WAL_FOLDER_LOG;
     set_name(&m->names, folder, name, n);
     set_name(&m->durable_names, folder, name, n);
 }

@@ -30,8 +30,13 @@ void wal_mem_die_at(struct wal_mem *m, uint64_t nth, unsigned keep_percent);
 bool wal_mem_is_dead(const struct wal_mem *m);
 /* The disk after that; m is freed, its files must be closed. */
 struct wal_mem *wal_mem_reborn(struct wal_mem *m_consume);
+/* The same when m's files cannot be closed any more: m stays and is of no use. */
+struct wal_mem *wal_mem_survivor(struct wal_mem *m);
 /* The nth operation from now fails with rc and does nothing. 0 = none. */
 void wal_mem_fail_at(struct wal_mem *m, uint64_t nth, int rc);
+/* The nth sync of a file from now fails with rc, and its pages count as clean from then on, as below.
+ * 0 = none. */
+void wal_mem_fail_sync_at(struct wal_mem *m, uint64_t nth, int rc);
 /* What an fsync that failed leaves behind: pages count as clean, reads show them, the medium lacks
  * them, and the next fsync says 0. */
 void wal_mem_forget_dirty(struct wal_mem *m);
@@ -39,6 +44,19 @@ void wal_mem_forget_dirty(struct wal_mem *m);
 void wal_mem_set_capacity(struct wal_mem *m, uint64_t bytes);
 /* Reads that touch that byte of that file fail with -EIO; name NULL = none. */
 void wal_mem_fail_read(struct wal_mem *m, const char *name, uint64_t offset);
+
+/* It is that late at least; without it a microsecond passes with each look at the clock. */
+void wal_mem_set_clock(struct wal_mem *m, uint64_t ns);
+/* Bytes that all files hold together. */
+uint64_t wal_mem_used(const struct wal_mem *m);
+/* Told of every file of the log after each sync of it: a number that no other file of this disk has,
+ * and all that is durable of it. */
+typedef void (*wal_mem_synced)(void *data, uint64_t file, struct bytes durable);
+void wal_mem_on_sync(struct wal_mem *m, wal_mem_synced synced, void *data);
+/* Every file as it reads now, with the number that wal_mem_on_sync tells. */
+typedef void (*wal_mem_each_file)(
+    void *data, enum wal_folder folder, const char *name, uint64_t file, struct bytes now);
+void wal_mem_files(struct wal_mem *m, wal_mem_each_file each, void *data);
 
 /* The bytes of a file, to look at and to damage; NULL when there is none. Of equal length only. */
 struct strbuf *wal_mem_bytes(struct wal_mem *m, enum wal_folder folder, const char *name);
