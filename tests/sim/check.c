@@ -1,0 +1,572 @@
+/* What must hold after every step of a member. All of it is incremental: entries are compared once,
+ * when a member learns that they are committed. */
+#include "world.h"
+
+#include "raft_internal.h"
+#include "wal_internal.h"
+
+enum { READS_FLYING_MAX = READ_ROUNDS_MAX, TERMS_MAX = 1 << 20 };
+
+void check_deinit(struct world *w)
+{
+    free(w->leaders);
+    free(w->log);
+    free(w->known);
+    for (size_t i = 0; i < w->truth.n; i++) {
+        free((void *)(uintptr_t)w->truth.list[i].key.data);
+    }
+    free(w->truth.list);
+    free(w->truth.at);
+}
+
+/* [i], grown with zeros. */
+static uint64_t *slot(uint64_t **list, size_t *cap, uint64_t i)
+{
+    if (i >= *cap) {
+        size_t n = MAX((size_t)i + 1, *cap * 2 + 16);
+
+        *list = xreallocarray(*list, n, sizeof(**list));
+        memset(*list + *cap, 0, (n - *cap) * sizeof(**list));
+        *cap = n;
+    }
+    return &(*list)[i];
+}
+
+static struct committed *committed_at(struct world *w, uint64_t index)
+{
+    if (index >= w->log_cap) {
+        size_t n = MAX((size_t)index + 1, w->log_cap * 2 + 64);
+
+        w->log = xreallocarray(w->log, n, sizeof(*w->log));
+        memset(w->log + w->log_cap, 0, (n - w->log_cap) * sizeof(*w->log));
+        w->log_cap = n;
+    }
+    return &w->log[index];
+}
+
+/* Not bytes_hash: equal in every run whatever its seed. */
+static uint64_t hash_entry(const struct raft_entry *e)
+{
+    uint64_t h = chance_mix((uint64_t)e->type + e->payload->len);
+    struct bytes b = buf_bytes(e->payload);
+    size_t i = 0;
+    uint64_t word = 0;
+
+    for (; i + 8 <= b.len; i += 8) {
+        memcpy(&word, b.data + i, 8);
+        h = (h ^ word) * 0x9e3779b97f4a7c15;
+        h ^= h >> 29;
+    }
+    word = 0;
+    memcpy(&word, b.data + i, b.len - i);
+    return chance_mix(h ^ word);
+}
+
+/* ---- terms, leaders, votes ---- */
+
+static void check_vote(struct member *m, uint64_t term, uint64_t whom)
+{
+    uint64_t *vote = slot(&m->votes, &m->votes_cap, term);
+
+    if (*vote != 0 && *vote != whom) {
+        world_fail(m->w, "vote: %s voted for %016" PRIx64 " and for %016" PRIx64 " in term %" PRIu64,
+            m->name, *vote, whom, term);
+    }
+    *vote = whom;
+}
+
+/* What was committed under an earlier leadership is in the log of every later one. */
+static void check_complete(struct member *m, uint64_t term)
+{
+    struct world *w = m->w;
+    const struct raft *r = m->core->raft;
+    uint64_t i = w->commit;
+
+    while (i > 0 && w->log[i].by_term >= term) {
+        i--;
+    }
+    if (i > raft_log_last(&r->log) ||
+        (i >= r->log.before.index && i > 0 && raft_log_term(&r->log, i) != w->log[i].term)) {
+        world_fail(w,
+            "completeness: %s leads term %" PRIu64 " without the committed entry %" PRIu64
+            " of term %" PRIu64,
+            m->name, term, i, w->log[i].term);
+    }
+}
+
+static void check_leader(struct member *m, uint64_t term)
+{
+    struct world *w = m->w;
+    uint64_t *leader = slot(&w->leaders, &w->leaders_cap, term);
+
+    if (*leader == 0) {
+        *leader = m->id;
+        w->counts.elections++;
+        world_trace(w, "%s leads term %" PRIu64, m->name, term);
+        check_complete(m, term);
+    } else if (*leader != m->id) {
+        world_fail(w, "leader: %s and another member lead term %" PRIu64, m->name, term);
+    }
+}
+
+/* ---- what leaves ---- */
+
+static void check_durable_term(struct member *m, const struct raft_msg *msg)
+{
+    uint64_t term = msg->term;
+    uint64_t durable = view_hard_term(&m->view);
+
+    if (msg->type == RAFT_MSG_PROPOSE || msg->type == RAFT_MSG_READ) {
+        return; /* these only ask */
+    }
+    if (msg->type == RAFT_MSG_PREVOTE || (msg->type == RAFT_MSG_PREVOTE_REPLY && !msg->reject)) {
+        term = msg->type == RAFT_MSG_PREVOTE ? term - 1 : 0; /* of a term nobody has taken */
+    }
+    if (term > durable) {
+        world_fail(m->w,
+            "durable: %s sends message type %d of term %" PRIu64 ", on its disk is term %" PRIu64,
+            m->name, (int)msg->type, term, durable);
+    }
+}
+
+static void check_durable_vote(struct member *m, uint64_t term, uint64_t whom)
+{
+    if (m->view.term != term || m->view.vote != whom) {
+        world_fail(m->w,
+            "durable: %s votes in term %" PRIu64 " and its disk has term %" PRIu64
+            " vote %016" PRIx64,
+            m->name, term, m->view.term, m->view.vote);
+    }
+}
+
+/* The disk holds the entry that its log shows there, or a snapshot that covers it. */
+static void check_durable_entry(struct member *m, uint64_t index)
+{
+    const struct raft *r = m->core->raft;
+    uint64_t term = raft_log_term(&r->log, index);
+
+    if (index <= m->core->snap_index || index <= m->view.base) {
+        return;
+    }
+    if (term == 0 || view_term_of(&m->view, index) != term) {
+        world_fail(m->w,
+            "durable: %s acknowledges entry %" PRIu64 " of term %" PRIu64
+            ", on its disk is term %" PRIu64 " there and the last entry is %" PRIu64,
+            m->name, index, term, view_term_of(&m->view, index), view_last(&m->view));
+    }
+}
+
+static struct known *known_find(struct world *w, uint64_t term, uint64_t index)
+{
+    size_t i = (size_t)chance_mix(term << 40 ^ index) & (w->known_cap - 1);
+
+    while (w->known[i].term != 0 && (w->known[i].term != term || w->known[i].index != index)) {
+        i = (i + 1) & (w->known_cap - 1);
+    }
+    return &w->known[i];
+}
+
+static void known_grow(struct world *w)
+{
+    struct known *old = w->known;
+    size_t n = w->known_cap;
+
+    w->known_cap = MAX(n * 2, (size_t)1024);
+    w->known = xcalloc(w->known_cap, sizeof(*w->known));
+    for (size_t i = 0; i < n; i++) {
+        if (old[i].term != 0) {
+            *known_find(w, old[i].term, old[i].index) = old[i];
+        }
+    }
+    free(old);
+}
+
+/* Log matching: one place, one term, one payload. */
+static void check_entry(struct member *m, const struct raft_entry *e)
+{
+    struct world *w = m->w;
+    struct known *k;
+
+    if (w->known_n * 2 >= w->known_cap) {
+        known_grow(w);
+    }
+    k = known_find(w, e->id.term, e->id.index);
+    if (k->term == 0) {
+        *k = (struct known){e->id.term, e->id.index, hash_entry(e)};
+        w->known_n++;
+    } else if (k->hash != hash_entry(e)) {
+        world_fail(w, "matching: %s has another entry %" PRIu64 " of term %" PRIu64, m->name,
+            e->id.index, e->id.term);
+    }
+}
+
+static void check_message(struct member *m, uint32_t to, const struct raft_msg *msg)
+{
+    struct world *w = m->w;
+
+    check_durable_term(m, msg);
+    switch (msg->type) {
+    case RAFT_MSG_VOTE:
+        check_vote(m, msg->term, m->id);
+        check_durable_vote(m, msg->term, m->id);
+        break;
+    case RAFT_MSG_VOTE_REPLY:
+        if (!msg->reject) {
+            check_vote(m, msg->term, w->members[to].id);
+            check_durable_vote(m, msg->term, w->members[to].id);
+        }
+        break;
+    case RAFT_MSG_APPEND:
+    case RAFT_MSG_HEARTBEAT:
+        check_leader(m, msg->term);
+        for (size_t i = 0; i < msg->n_entries; i++) {
+            check_entry(m, &msg->entries[i]);
+        }
+        break;
+    case RAFT_MSG_APPEND_REPLY:
+        if (!msg->reject) {
+            check_durable_entry(m, msg->index);
+            m->acked = (struct raft_entry_id){raft_log_term(&m->core->raft->log, msg->index), msg->index};
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+void check_frame(struct member *m, uint32_t to, struct bytes body)
+{
+    struct msg_decoded d;
+
+    if (frame_kind(body) != FRAME_RAFT) {
+        return;
+    }
+    if (msg_decode(body, &d) < 0) {
+        world_fail(m->w, "frame: %s sends what nobody can read", m->name);
+    }
+    check_message(m, to, &d.msg);
+    msg_decoded_deinit(&d);
+}
+
+/* ---- commits ---- */
+
+static bool view_has(const struct member *m, uint64_t index, uint64_t term)
+{
+    return view_term_of(&m->view, index) == term || (m->view.base > index && !m->damaged);
+}
+
+/* By the configuration that the leader counts with, on the disks themselves. */
+static void check_quorum(struct member *m, uint64_t index, uint64_t term)
+{
+    struct world *w = m->w;
+    const struct raft_conf *conf = raft_conf(m->core->raft);
+    size_t voters = 0, have = 0;
+
+    for (size_t i = 0; i < conf->n; i++) {
+        for (size_t k = 0; k < w->n && !conf->members[i].learner; k++) {
+            if (w->members[k].id == conf->members[i].id) {
+                voters++;
+                have += view_has(&w->members[k], index, term);
+            }
+        }
+    }
+    if (have * 2 <= voters) {
+        world_fail(w,
+            "quorum: %s commits entry %" PRIu64 " of term %" PRIu64 ", durable on %zu of %zu voters",
+            m->name, index, term, have, voters);
+    }
+}
+
+static void note_commit(struct member *m, const struct raft_status *st)
+{
+    struct world *w = m->w;
+    const struct raft *r = m->core->raft;
+
+    if (st->term >= w->leaders_cap || w->leaders[st->term] != m->id) {
+        world_fail(w, "commit: %s has committed %" PRIu64 ", no leader has beyond %" PRIu64, m->name,
+            st->commit, w->commit);
+    }
+    if (raft_log_term(&r->log, st->commit) != st->term) {
+        world_fail(w,
+            "commit: %s, leader of term %" PRIu64 ", commits entry %" PRIu64 " of term %" PRIu64,
+            m->name, st->term, st->commit, raft_log_term(&r->log, st->commit));
+    }
+    check_quorum(m, st->commit, st->term);
+    for (uint64_t i = w->commit + 1; i <= st->commit; i++) {
+        const struct raft_entry *e = raft_log_at(&r->log, i);
+        struct committed *c = committed_at(w, i);
+
+        *c = (struct committed){.term = e->id.term, .hash = hash_entry(e), .by_term = st->term};
+        w->counts.entries_committed++;
+    }
+    w->commit = st->commit;
+}
+
+static void check_commit(struct member *m, const struct raft_status *st)
+{
+    struct world *w = m->w;
+    const struct raft *r = m->core->raft;
+    uint64_t before = r->log.before.index;
+
+    if (st->commit < m->checked_commit) {
+        world_fail(w, "commit: of %s goes back from %" PRIu64 " to %" PRIu64, m->name,
+            m->checked_commit, st->commit);
+    }
+    if (st->commit > w->commit) {
+        note_commit(m, st);
+    }
+    if (before > m->checked_commit) {
+        if (raft_log_term(&r->log, before) != w->log[before].term) {
+            world_fail(w, "snapshot: of %s at %" PRIu64 " has term %" PRIu64 ", committed was %" PRIu64,
+                m->name, before, raft_log_term(&r->log, before), w->log[before].term);
+        }
+        m->checked_commit = before;
+    }
+    for (; m->checked_commit < st->commit; m->checked_commit++) {
+        uint64_t i = m->checked_commit + 1;
+        const struct raft_entry *e = raft_log_at(&r->log, i);
+
+        if (e->id.term != w->log[i].term || hash_entry(e) != w->log[i].hash) {
+            world_fail(w,
+                "safety: %s committed entry %" PRIu64 " of term %" PRIu64
+                ", before it was one of term %" PRIu64,
+                m->name, i, e->id.term, w->log[i].term);
+        }
+    }
+}
+
+/* ---- applied state ---- */
+
+static void check_state(struct member *m)
+{
+    struct world *w = m->w;
+    const struct store *s = m->core;
+    int64_t revision = mvcc_revision(s->mvcc);
+    struct committed *c;
+    uint64_t hash;
+
+    if (revision < m->revision) {
+        world_fail(w, "revision: of %s goes back from %" PRId64 " to %" PRId64, m->name, m->revision,
+            revision);
+    }
+    m->revision = revision;
+    if (s->applied == m->checked_applied) {
+        return;
+    }
+    m->checked_applied = s->applied;
+    c = committed_at(w, s->applied);
+    hash = core_hash(s) | 1;
+    if (c->state_hash != 0 && c->state_hash != hash) {
+        world_fail(w, "state: of %s differs from another member's at applied %" PRIu64, m->name,
+            s->applied);
+    }
+    c->state_hash = hash;
+    world_mix(w, hash);
+}
+
+static void check_bounds(struct member *m, const struct raft_status *st)
+{
+    struct world *w = m->w;
+    const struct store *s = m->core;
+    const struct raft *r = s->raft;
+    size_t open_confs = 0;
+
+    for (size_t i = 0; i < r->confs.n; i++) {
+        open_confs += r->confs.list[i].index > st->commit;
+    }
+    if (st->role == RAFT_LEADER && open_confs > 1) {
+        world_fail(w, "membership: %zu changes are uncommitted at %s", open_confs, m->name);
+    }
+    if (s->applied > st->commit) {
+        world_fail(w, "applied: %s has applied %" PRIu64 " and committed %" PRIu64, m->name,
+            s->applied, st->commit);
+    }
+    if (s->reads.n_flying > READS_FLYING_MAX || s->calls.n > SIM_CLIENTS_MAX * 8 ||
+        s->calls.pending_bytes > PENDING_BYTES_MAX || r->out.n_held > 8 * RAFT_MEMBERS_MAX) {
+        world_fail(w, "bounds: a queue of %s is longer than it may be", m->name);
+    }
+}
+
+void check_member(struct member *m)
+{
+    struct raft_status st;
+
+    if (m->core->state != CORE_RUNNING) {
+        return;
+    }
+    raft_status(m->core->raft, &st);
+    if (st.term < m->max_term) {
+        world_fail(m->w, "term: of %s goes back from %" PRIu64 " to %" PRIu64, m->name, m->max_term,
+            st.term);
+    }
+    m->max_term = st.term;
+    if (st.role == RAFT_LEADER) {
+        check_leader(m, st.term);
+    }
+    check_commit(m, &st);
+    check_state(m);
+    check_bounds(m, &st);
+    if (m->observer.ops == NULL) {
+        check_observe(m);
+        member_poke(m);
+    }
+}
+
+/* ---- restarts ---- */
+
+/* What was durable when the last process ended has come back: the view is still the old one. */
+static void check_recovered(struct member *m, const struct raft *r)
+{
+    struct world *w = m->w;
+    const struct disk_view *v = &m->view;
+    uint64_t last = raft_log_last(&r->log);
+    struct raft_entry_id acked = m->acked;
+
+    if (r->term < v->term || (r->term == v->term && v->vote != 0 && r->vote != v->vote)) {
+        world_fail(w,
+            "recovery: %s comes back with term %" PRIu64 " vote %016" PRIx64
+            ", durable was term %" PRIu64 " vote %016" PRIx64,
+            m->name, r->term, r->vote, v->term, v->vote);
+    }
+    if (last < view_last(v) && raft_log_term(&r->log, last) <= view_term_of(v, last) &&
+        last > r->log.before.index) {
+        world_fail(w, "recovery: %s comes back with entries up to %" PRIu64 ", durable were %" PRIu64,
+            m->name, last, view_last(v));
+    }
+    for (uint64_t i = raft_log_first(&r->log); i <= MIN(last, view_last(v)); i++) {
+        if (raft_log_term(&r->log, i) < view_term_of(v, i)) {
+            world_fail(w, "recovery: entry %" PRIu64 " of %s comes back with an older term", i,
+                m->name);
+        }
+    }
+    if (acked.index != 0 && acked.index <= w->commit && w->log[acked.index].term == acked.term &&
+        (acked.index > last ||
+            (acked.index >= r->log.before.index &&
+                raft_log_term(&r->log, acked.index) != acked.term))) {
+        world_fail(w, "recovery: %s has acknowledged the committed entry %" PRIu64 " and lost it",
+            m->name, acked.index);
+    }
+}
+
+void check_opened(struct member *m)
+{
+    const struct raft *r = m->core->raft;
+
+    if (!m->damaged) {
+        check_recovered(m, r);
+    }
+    m->checked_commit = 0;
+    m->checked_applied = 0;
+    m->max_term = r->term;
+    m->revision = 0;
+}
+
+/* ---- the truth: all changes by revision, told by an observer of each member ---- */
+
+static void truth_add(struct world *w, const struct history_change *c)
+{
+    struct truth *t = &w->truth;
+    struct history_change copy = *c;
+    uint8_t *bytes = xmalloc(c->key.len + c->value.len + 1);
+
+    if (t->n == t->cap) {
+        t->cap = t->cap * 2 + 64;
+        t->list = xreallocarray(t->list, t->cap, sizeof(*t->list));
+    }
+    memcpy(bytes, c->key.data, c->key.len);
+    if (c->value.len != 0) {
+        memcpy(bytes + c->key.len, c->value.data, c->value.len);
+    }
+    copy.key = bytes_make(bytes, c->key.len);
+    copy.value = bytes_make(bytes + c->key.len, c->value.len);
+    if (c->revision > t->revision) {
+        if (c->revision != MAX(t->revision, (int64_t)1) + 1) {
+            world_fail(w, "truth: revision %" PRId64 " follows %" PRId64, c->revision, t->revision);
+        }
+        *slot(&t->at, &t->at_cap, (uint64_t)c->revision) = t->n;
+        t->revision = c->revision;
+    }
+    t->list[t->n++] = copy;
+    history_truth(w->history, &copy);
+}
+
+static bool same_change(const struct history_change *a, const struct history_change *b)
+{
+    return a->revision == b->revision && a->is_delete == b->is_delete && bytes_eq(a->key, b->key) &&
+        bytes_eq(a->value, b->value) && a->lease == b->lease;
+}
+
+struct history_change change_of(const struct watch_event *e)
+{
+    return (struct history_change){.revision = e->kv.mod_revision,
+        .is_delete = e->is_delete,
+        .key = e->kv.key,
+        .value = e->is_delete ? (struct bytes){0} : e->kv.value,
+        .lease = e->is_delete ? 0 : e->kv.lease};
+}
+
+static bool observer_on_events(
+    struct watcher *o, struct watch_event *const *events, size_t n, int64_t revision _unused_)
+{
+    struct member *m = container_of(o, struct member, observer);
+    struct world *w = m->w;
+    struct truth *t = &w->truth;
+    uint64_t at = 0;
+    int64_t known = t->revision;
+
+    if (member_is_mute(m)) {
+        return true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const struct history_change c = change_of(events[i]);
+
+        if (c.revision > known) {
+            truth_add(w, &c);
+            continue;
+        }
+        at = i > 0 && events[i - 1]->kv.mod_revision == c.revision ? at + 1
+                                                                   : t->at[c.revision];
+        if (at >= t->n || !same_change(&c, &t->list[at])) {
+            world_fail(w, "state: revision %" PRId64 " of %s is not what another member applied",
+                c.revision, m->name);
+        }
+    }
+    return true;
+}
+
+static void observer_on_end(struct watcher *o, enum watch_end why _unused_)
+{
+    o->ops = NULL; /* behind a snapshot that was installed: check_member goes on from there */
+}
+
+static const struct watch_ops observer_ops = {.events = observer_on_events, .end = observer_on_end};
+
+void check_observe(struct member *m)
+{
+    m->observer = (struct watcher){.key = BYTES_LITERAL("\0"),
+        .range_end = BYTES_LITERAL("\0"),
+        .start_revision = mvcc_compacted(m->core->mvcc) + 1,
+        .ops = &observer_ops};
+    store_watch_add(m->core, &m->observer);
+}
+
+/* ---- at the end ---- */
+
+void check_equal(struct world *w, uint64_t mask)
+{
+    const struct member *first = NULL;
+
+    for (size_t i = 0; i < w->n; i++) {
+        const struct member *m = &w->members[i];
+
+        if ((mask >> i & 1) == 0) {
+            continue;
+        }
+        if (first != NULL && core_applied(m->core) == core_applied(first->core) &&
+            core_hash(m->core) != core_hash(first->core)) {
+            world_fail(w, "state: %s and %s differ at applied %" PRIu64, first->name, m->name,
+                core_applied(m->core));
+        }
+        first = m;
+    }
+}

@@ -1,0 +1,339 @@
+/* Draws a plan from a seed. Swarm testing: each seed has its own size, its own few kinds of faults at
+ * its own rates and its own mix of load, so that no kind of fault hides another one; and limits are
+ * tiny, so that what production meets after days (a snapshot, a full segment, a full window) happens
+ * all the time. */
+#include "plan.h"
+
+#include "chance.h"
+
+enum { FIRST_FAULT_MS = 150, CLASS_PERMILLE = 300 };
+
+struct draw {
+    struct plan *plan;
+    struct settings *set;
+    struct chance chance;
+};
+
+static uint64_t between(struct draw *d, uint64_t low, uint64_t high)
+{
+    return chance_between(&d->chance, low, high);
+}
+
+static bool one_in(struct draw *d, uint64_t n)
+{
+    return chance_below(&d->chance, n) == 0;
+}
+
+static void add(
+    struct draw *d, uint64_t at_ms, enum item_kind kind, uint64_t a, uint64_t b, uint64_t c)
+{
+    plan_add(d->plan, (struct item){.at_ms = at_ms, .kind = kind, .args = {a, b, c}});
+}
+
+static uint64_t member(struct draw *d)
+{
+    return chance_below(&d->chance, d->set->members);
+}
+
+static uint64_t moment(struct draw *d)
+{
+    return between(d, FIRST_FAULT_MS, d->set->run_ms);
+}
+
+/* ---- faults: each pair of what breaks and what mends it ---- */
+
+static void crash(struct draw *d, enum item_kind kind)
+{
+    uint64_t at = moment(d), m = member(d);
+
+    add(d, at, kind, m, kind == ITEM_die_at ? between(d, 0, 12) : between(d, 0, 100),
+        between(d, 0, 100));
+    add(d, at + between(d, 20, 1200), ITEM_start, m, 0, 0);
+}
+
+static void crash_all(struct draw *d)
+{
+    uint64_t at = moment(d);
+
+    for (uint64_t m = 0; m < d->set->members; m++) {
+        add(d, at, one_in(d, 2) ? ITEM_kill : ITEM_power_cut, m, between(d, 0, 100), 0);
+        add(d, at + between(d, 20, 600), ITEM_start, m, 0, 0);
+    }
+}
+
+static void fail_disk(struct draw *d, enum item_kind kind)
+{
+    uint64_t at = moment(d), m = member(d);
+
+    add(d, at, kind, m, between(d, 0, 8), 0);
+    add(d, at + between(d, 50, 1000), ITEM_start, m, 0, 0);
+}
+
+static void full(struct draw *d)
+{
+    uint64_t at = moment(d), m = member(d);
+
+    add(d, at, ITEM_full, m, between(d, 0, 40000), 0);
+    add(d, at + between(d, 200, 2000), ITEM_room, m, 0, 0);
+}
+
+static void damage(struct draw *d)
+{
+    uint64_t at = moment(d), m = member(d);
+
+    add(d, at, one_in(d, 2) ? ITEM_kill : ITEM_stop, m, 0, 0);
+    add(d, at + 150, one_in(d, 4) ? ITEM_move_sector : ITEM_flip, m, between(d, 0, 1000),
+        chance_next(&d->chance) >> 20);
+    add(d, at + between(d, 200, 600), ITEM_start, m, 0, 0);
+}
+
+static void wipe(struct draw *d)
+{
+    uint64_t at = moment(d), m = member(d);
+
+    add(d, at, ITEM_wipe, m, 0, 0);
+    add(d, at + between(d, 20, 300), ITEM_start, m, 0, 0);
+}
+
+static void old_image(struct draw *d)
+{
+    uint64_t at = moment(d), m = member(d), later = at + between(d, 100, 1500);
+
+    add(d, at, ITEM_image, m, 0, 0);
+    add(d, later, ITEM_old_image, m, 0, 0);
+    add(d, later + between(d, 20, 300), ITEM_start, m, 0, 0);
+}
+
+static void cut(struct draw *d)
+{
+    uint64_t at = moment(d), a = member(d), b = member(d);
+    uint64_t until = at + between(d, 100, 2500);
+
+    add(d, at, ITEM_cut, a, b, 0);
+    add(d, until, ITEM_heal, a, b, 0);
+    if (one_in(d, 2)) { /* both ways */
+        add(d, at, ITEM_cut, b, a, 0);
+        add(d, until, ITEM_heal, b, a, 0);
+    }
+}
+
+static void partition(struct draw *d)
+{
+    uint64_t at = moment(d), mask = between(d, 1, (UINT64_C(1) << d->set->members) - 1);
+
+    add(d, at, ITEM_partition, mask, 0, 0);
+    add(d, at + between(d, 100, 2500), ITEM_join, mask, 0, 0);
+}
+
+static void isolate(struct draw *d)
+{
+    uint64_t at = moment(d), m = member(d), ways = between(d, 1, 3);
+
+    add(d, at, ITEM_isolate, m, ways, 0);
+    add(d, at + between(d, 100, 2500), ITEM_return, m, ways, 0);
+}
+
+static void one_fault(struct draw *d, unsigned class)
+{
+    switch (class) {
+    case 0:
+        crash(d, ITEM_kill);
+        break;
+    case 1:
+        crash(d, ITEM_power_cut);
+        break;
+    case 2:
+        crash(d, ITEM_die_at);
+        break;
+    case 3:
+        crash(d, ITEM_stop);
+        break;
+    case 4:
+        crash_all(d);
+        break;
+    case 5:
+        add(d, moment(d), ITEM_pause, member(d), between(d, 50, 2500), 0);
+        break;
+    case 6:
+        add(d, moment(d), ITEM_hang, member(d), between(d, 50, 3000), 0);
+        break;
+    case 7:
+        add(d, moment(d), ITEM_slow, member(d), between(d, 100, 3000), between(d, 2, 200));
+        break;
+    case 8:
+        fail_disk(d, ITEM_fail_sync);
+        break;
+    case 9:
+        fail_disk(d, ITEM_fail_op);
+        break;
+    case 10:
+        full(d);
+        break;
+    case 11:
+        damage(d);
+        break;
+    case 12:
+        wipe(d);
+        break;
+    case 13:
+        old_image(d);
+        break;
+    case 14:
+        cut(d);
+        break;
+    case 15:
+        partition(d);
+        break;
+    case 16:
+        isolate(d);
+        break;
+    case 17:
+        add(d, moment(d), ITEM_clog, member(d), member(d), between(d, 50, 2000));
+        break;
+    case 18:
+        add(d, moment(d), ITEM_filter, between(d, 1, 12), between(d, 50, 1000), 0);
+        break;
+    case 19:
+        add(d, moment(d), ITEM_reset, member(d), member(d), 0);
+        break;
+    case 20:
+        add(d, moment(d), ITEM_stream_cut, member(d), member(d), between(d, 0, 3000));
+        break;
+    default:
+        add(d, moment(d), ITEM_hand_over, member(d), 0, 0);
+        break;
+    }
+}
+enum { CLASSES = 22 };
+
+static void draw_faults(struct draw *d)
+{
+    for (unsigned class = 0; class < CLASSES; class ++) {
+        if (!chance_permille(&d->chance, CLASS_PERMILLE)) {
+            continue;
+        }
+        for (uint64_t n = between(d, 1, 3); n > 0; n--) {
+            one_fault(d, class);
+        }
+    }
+}
+
+/* ---- load ---- */
+
+static enum item_kind draw_op(struct draw *d, const uint64_t weights[], uint64_t total)
+{
+    uint64_t x = chance_below(&d->chance, total);
+    enum item_kind kind = ITEM_FIRST_OP;
+
+    for (; x >= weights[kind - ITEM_FIRST_OP]; kind++) {
+        x -= weights[kind - ITEM_FIRST_OP];
+    }
+    return kind;
+}
+
+static uint64_t op_argument(struct draw *d, enum item_kind kind)
+{
+    switch (kind) {
+    case ITEM_grant:
+        return between(d, 1, 3);
+    case ITEM_compact:
+        return between(d, 0, 20);
+    case ITEM_move_client:
+        return member(d);
+    default:
+        return chance_below(&d->chance, d->set->keys);
+    }
+}
+
+static void draw_client(struct draw *d, uint64_t client)
+{
+    uint64_t weights[ITEM_watch - ITEM_FIRST_OP] = {0};
+    uint64_t gap_ms = between(d, 20, 150), total = 0;
+    enum item_kind kind;
+
+    for (size_t i = 0; i < ARRAY_SIZE(weights); i++) {
+        weights[i] = one_in(d, 3) ? 0 : between(d, 1, 10);
+    }
+    weights[0] += 10; /* there is always something to read, and to move the log */
+    weights[ITEM_get - ITEM_FIRST_OP] += 5;
+    weights[ITEM_compact - ITEM_FIRST_OP] /= 4;
+    weights[ITEM_move_client - ITEM_FIRST_OP] /= 4;
+    for (size_t i = 0; i < ARRAY_SIZE(weights); i++) {
+        total += weights[i];
+    }
+    for (uint64_t at = between(d, 50, 300); at < d->set->run_ms;
+         at += 1 + chance_exp(&d->chance, gap_ms)) {
+        kind = draw_op(d, weights, total);
+        add(d, at, kind, client, op_argument(d, kind), 0);
+    }
+}
+
+static void draw_watches(struct draw *d)
+{
+    for (uint64_t n = between(d, 0, 4), i = 0; i < n; i++) {
+        uint64_t watch = chance_below(&d->chance, SIM_WATCHES_MAX), at = moment(d);
+
+        add(d, at, ITEM_watch, watch,
+            one_in(d, 2) ? SIM_KEYS_MAX : chance_below(&d->chance, d->set->keys),
+            one_in(d, 3) ? 1000 : between(d, 0, 30));
+        if (one_in(d, 3)) {
+            add(d, at + between(d, 10, 1000), ITEM_watch_stall, watch, between(d, 50, 1500), 0);
+        }
+    }
+}
+
+/* ---- settings ---- */
+
+static uint64_t draw_members(struct draw *d)
+{
+    static const uint8_t sizes[] = {1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 5, 5, 5, 5, 5, 6, 7};
+
+    return sizes[chance_below(&d->chance, sizeof(sizes))];
+}
+
+static void draw_settings(struct draw *d)
+{
+    struct settings *s = d->set;
+
+    s->members = draw_members(d);
+    s->clients = between(d, 1, 4);
+    s->keys = between(d, 1, 5);
+    s->run_ms = between(d, 1000, 4000);
+    s->heartbeat_ms = between(d, 20, 60);
+    s->election_ticks = between(d, 3, 10);
+    s->snapshot_count = one_in(d, 4) ? 1000 : between(d, 5, 50);
+    s->snapshot_keep = between(d, 0, 20);
+    s->segment_bytes = one_in(d, 4) ? 65536 : 16384;
+    s->quota_bytes = one_in(d, 20) ? between(d, 4000, 40000) : UINT64_C(1) << 30;
+    s->turn_us = between(d, 5, 300);
+    s->latency_us = between(d, 50, 3000);
+    s->latency_spread = one_in(d, 3) ? between(d, 2, 10) : 1;
+    s->fifo = !one_in(d, 3);
+    s->loss_permille = one_in(d, 2) ? 0 : between(d, 1, 300);
+    s->repeat_permille = one_in(d, 2) ? 0 : between(d, 1, 500);
+    s->disk_us = between(d, 20, 4000);
+    s->slow_permille = one_in(d, 3) ? between(d, 1, 50) : 0;
+    s->clock_permille = one_in(d, 2) ? 0 : between(d, 1, 200);
+    s->stream_window = between(d, 1, 8000);
+    s->client_ms = between(d, 150, 3000);
+    s->value_bytes = one_in(d, 4) ? between(d, 100, 3000) : between(d, 1, 100);
+    s->buggify = !one_in(d, 4);
+    s->core_mask = one_in(d, 2) ? UINT64_MAX : chance_next(&d->chance);
+    s->core_mask &= (UINT64_C(1) << s->members) - 1;
+    s->lose_all = one_in(d, 3);
+}
+
+void plan_draw(uint64_t seed, struct plan *ret)
+{
+    struct draw d = {.plan = ret, .set = &ret->set, .chance = chance_of(seed, 3)};
+
+    *ret = (struct plan){.set = {.seed = seed}};
+    draw_settings(&d);
+    for (uint64_t i = 0; i < d.set->clients; i++) {
+        draw_client(&d, i);
+    }
+    draw_watches(&d);
+    d.chance = chance_of(seed, 4);
+    draw_faults(&d);
+    plan_sort(ret);
+}
