@@ -267,28 +267,6 @@ static size_t entries_bytes(const struct raft_msg *m)
     return n;
 }
 
-/* Forwarded proposals count for one leadership only, so what the leader has taken in this term is
- * all that a frame replayed by the network could bring again (F26). A table where a newer id takes
- * the place of an older one of the same slot is enough: replays come soon or never. */
-static bool is_replayed(struct store *s, struct entry_id id, uint64_t term)
-{
-    struct entry_id *slot;
-
-    if (s->forwarded.seen == NULL) {
-        s->forwarded.seen = xcalloc(FORWARDED_SEEN_MAX, sizeof(*s->forwarded.seen));
-    }
-    if (s->forwarded.term != term) {
-        memset(s->forwarded.seen, 0, FORWARDED_SEEN_MAX * sizeof(*s->forwarded.seen));
-        s->forwarded.term = term;
-    }
-    slot = &s->forwarded.seen[hmap_hash_u64(id.origin ^ id.sequence) % FORWARDED_SEEN_MAX];
-    if (slot->origin == id.origin && slot->sequence == id.sequence) {
-        return true;
-    }
-    *slot = id;
-    return false;
-}
-
 /* What a follower forwards will be applied by everyone: bytes that no member could apply must not
  * get into the log, whoever sent them, and nothing twice. */
 static bool proposals_are_sane(struct store *s, const struct raft_msg *m)
@@ -299,7 +277,7 @@ static bool proposals_are_sane(struct store *s, const struct raft_msg *m)
 
         if (m->entries[i].type != RAFT_ENTRY_NORMAL ||
             entry_decode(buf_bytes(m->entries[i].payload), &arena, &e) != 0 ||
-            (core_leads(s) && m->term == s->status.term && is_replayed(s, e.id, m->term))) {
+            (core_leads(s) && m->term == s->status.term && core_is_replayed(s, e.id, m->term))) {
             return false;
         }
     }

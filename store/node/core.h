@@ -3,6 +3,7 @@
 #ifndef DECREE_STORE_NODE_CORE_H
 #define DECREE_STORE_NODE_CORE_H
 
+#include "buggify.h"
 #include "entry_codec.h"
 #include "hmap.h"
 #include "list.h"
@@ -46,7 +47,7 @@ enum {
     SNAP_RETRY_MS = 30000, /* after a failed snapshot: the disk is probably full */
     SNAP_STALL_MS = 30000, /* a stream without progress is given up */
     EXPIRE_PER_SECOND = 1000,
-    FORWARDED_SEEN_MAX = 8192,      /* 128 KiB: what all followers may forward in some tens of ms */
+    FORWARDED_SEEN_MAX = 8192,      /* 256 KiB: what all followers may forward in some tens of ms */
     LEASE_KEYS_BYTES_MAX = 2 << 20, /* of a forwarded time-to-live answer: must fit one frame */
 };
 
@@ -119,6 +120,14 @@ struct snap_recv {
     uint64_t begun_ms, progress_ms;
 };
 
+/* Proposals of followers taken in this leadership: core_replay.c. */
+struct replays {
+    struct seen *ring; /* owned, FORWARDED_SEEN_MAX; NULL until the first */
+    struct hmap by_id; /* those in it */
+    uint64_t n;        /* in this term */
+    uint64_t term;
+};
+
 struct store {
     const struct core_env *env;
     struct core_options o; /* strings lie in options_arena; what founding needs is unset */
@@ -154,10 +163,7 @@ struct store {
     bool compacting, watching; /* slices to do */
     bool no_space;
     bool flush_due; /* frames of its own wait in the links */
-    struct {
-        struct entry_id *seen; /* FORWARDED_SEEN_MAX, owned; NULL until the first */
-        uint64_t term;
-    } forwarded;            /* proposals of followers taken in this leadership */
+    struct replays replays;
     unsigned publish_ticks; /* until the next attempt; 0 = now */
     bool published;
 
@@ -240,6 +246,12 @@ void core_reads_restart(struct store *s);
 /* Answers a call from the state as it is. */
 void core_serve(struct store *s, struct store_call *c);
 void core_reads_deinit(struct store *s);
+
+/* ---- core_replay.c ---- */
+
+/* Has that forwarded proposal been taken in this term? If not, it has been now. */
+bool core_is_replayed(struct store *s, struct entry_id id, uint64_t term);
+void core_replays_deinit(struct store *s);
 
 /* ---- core_apply.c ---- */
 

@@ -448,7 +448,7 @@ struct store *core_close(struct store *s)
     core_reads_deinit(s);
     core_leases_deinit(s);
     hmap_deinit(&s->calls.by_id);
-    free(s->forwarded.seen);
+    core_replays_deinit(s);
     raft_free(s->raft);
     mvcc_free(s->mvcc);
     members_deinit(&s->members);

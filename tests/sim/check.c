@@ -69,8 +69,9 @@ static void check_vote(struct member *m, uint64_t term, uint64_t whom)
     uint64_t *vote = slot(&m->votes, &m->votes_cap, term);
 
     if (*vote != 0 && *vote != whom) {
-        world_fail(m->w, "vote: %s voted for %016" PRIx64 " and for %016" PRIx64 " in term %" PRIu64,
-            m->name, *vote, whom, term);
+        world_fail(m->w,
+            "vote: %s voted for %016" PRIx64 " and for %016" PRIx64 " in term %" PRIu64, m->name,
+            *vote, whom, term);
     }
     *vote = whom;
 }
@@ -226,7 +227,8 @@ static void check_message(struct member *m, uint32_t to, const struct raft_msg *
     case RAFT_MSG_APPEND_REPLY:
         if (!msg->reject) {
             check_durable_entry(m, msg->index);
-            m->acked = (struct raft_entry_id){raft_log_term(&m->core->raft->log, msg->index), msg->index};
+            m->acked =
+                (struct raft_entry_id){raft_log_term(&m->core->raft->log, msg->index), msg->index};
         }
         break;
     default:
@@ -272,7 +274,8 @@ static void check_quorum(struct member *m, uint64_t index, uint64_t term)
     }
     if (have * 2 <= voters) {
         world_fail(w,
-            "quorum: %s commits entry %" PRIu64 " of term %" PRIu64 ", durable on %zu of %zu voters",
+            "quorum: %s commits entry %" PRIu64 " of term %" PRIu64
+            ", durable on %zu of %zu voters",
             m->name, index, term, have, voters);
     }
 }
@@ -283,8 +286,8 @@ static void note_commit(struct member *m, const struct raft_status *st)
     const struct raft *r = m->core->raft;
 
     if (st->term >= w->leaders_cap || w->leaders[st->term] != m->id) {
-        world_fail(w, "commit: %s has committed %" PRIu64 ", no leader has beyond %" PRIu64, m->name,
-            st->commit, w->commit);
+        world_fail(w, "commit: %s has committed %" PRIu64 ", no leader has beyond %" PRIu64,
+            m->name, st->commit, w->commit);
     }
     if (raft_log_term(&r->log, st->commit) != st->term) {
         world_fail(w,
@@ -317,7 +320,8 @@ static void check_commit(struct member *m, const struct raft_status *st)
     }
     if (before > m->checked_commit) {
         if (raft_log_term(&r->log, before) != w->log[before].term) {
-            world_fail(w, "snapshot: of %s at %" PRIu64 " has term %" PRIu64 ", committed was %" PRIu64,
+            world_fail(w,
+                "snapshot: of %s at %" PRIu64 " has term %" PRIu64 ", committed was %" PRIu64,
                 m->name, before, raft_log_term(&r->log, before), w->log[before].term);
         }
         m->checked_commit = before;
@@ -346,8 +350,8 @@ static void check_state(struct member *m)
     uint64_t hash;
 
     if (revision < m->revision) {
-        world_fail(w, "revision: of %s goes back from %" PRId64 " to %" PRId64, m->name, m->revision,
-            revision);
+        world_fail(w, "revision: of %s goes back from %" PRId64 " to %" PRId64, m->name,
+            m->revision, revision);
     }
     m->revision = revision;
     if (s->applied == m->checked_applied) {
@@ -430,13 +434,14 @@ static void check_recovered(struct member *m, const struct raft *r)
     }
     if (last < view_last(v) && raft_log_term(&r->log, last) <= view_term_of(v, last) &&
         last > r->log.before.index) {
-        world_fail(w, "recovery: %s comes back with entries up to %" PRIu64 ", durable were %" PRIu64,
+        world_fail(w,
+            "recovery: %s comes back with entries up to %" PRIu64 ", durable were %" PRIu64,
             m->name, last, view_last(v));
     }
     for (uint64_t i = raft_log_first(&r->log); i <= MIN(last, view_last(v)); i++) {
         if (raft_log_term(&r->log, i) < view_term_of(v, i)) {
-            world_fail(w, "recovery: entry %" PRIu64 " of %s comes back with an older term", i,
-                m->name);
+            world_fail(
+                w, "recovery: entry %" PRIu64 " of %s comes back with an older term", i, m->name);
         }
     }
     if (acked.index != 0 && acked.index <= w->commit && w->log[acked.index].term == acked.term &&
@@ -524,8 +529,7 @@ static bool observer_on_events(
             truth_add(w, &c);
             continue;
         }
-        at = i > 0 && events[i - 1]->kv.mod_revision == c.revision ? at + 1
-                                                                   : t->at[c.revision];
+        at = i > 0 && events[i - 1]->kv.mod_revision == c.revision ? at + 1 : t->at[c.revision];
         if (at >= t->n || !same_change(&c, &t->list[at])) {
             world_fail(w, "state: revision %" PRId64 " of %s is not what another member applied",
                 c.revision, m->name);

@@ -103,8 +103,8 @@ static bool ask(struct client *c, struct attempt *a, const struct item *x, struc
         h->kind = HISTORY_COMPACT;
         h->expected = c->seen_revision - (int64_t)x->args[1];
         a->call.kind = STORE_COMPACT;
-        a->call.compact = (struct compact_request){
-            .revision = h->expected, .physical = x->args[1] % 2 == 0};
+        a->call.compact =
+            (struct compact_request){.revision = h->expected, .physical = x->args[1] % 2 == 0};
         return h->expected > 0;
     }
 }

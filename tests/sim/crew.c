@@ -13,7 +13,7 @@
 
 enum {
     JOBS_MAX = 64,
-    FAILURES_MAX = 64,      /* told of one worker; more only count */
+    FAILURES_MAX = 64, /* told of one worker; more only count */
     SITES_MAX = 256,
     SEEDS_A_PROCESS = 2000, /* members that died of their disk leave their memory behind */
     PROGRESS_MS = 5000,
@@ -108,8 +108,7 @@ static void run_seed(const struct crew_options *o, struct worker *w, uint64_t se
 
 static bool time_is_up(const struct crew *c)
 {
-    return c->o->minutes > 0 &&
-        (double)(clock_boot_ms() - c->begun_ms) >= c->o->minutes * 60000.0;
+    return c->o->minutes > 0 && (double)(clock_boot_ms() - c->begun_ms) >= c->o->minutes * 60000.0;
 }
 
 static _noreturn_ void work(const struct crew *c, struct worker *w)
@@ -268,8 +267,8 @@ static void print_summary(const struct crew *c, const struct worker *sum)
     printf("seeds %" PRIu64 " from %" PRIu64 " in %.1f s: %.0f an hour on %u cores; steps %" PRIu64
            ", %.0f a seed; virtual time %.0f s; replayed %" PRIu64 "\n",
         sum->seeds, c->o->first, hours * 3600, (double)sum->seeds / hours, c->o->jobs, sum->steps,
-        (double)sum->steps / (double)MAX(sum->seeds, (uint64_t)1),
-        (double)sum->virtual_us / 1e6, sum->replayed);
+        (double)sum->steps / (double)MAX(sum->seeds, (uint64_t)1), (double)sum->virtual_us / 1e6,
+        sum->replayed);
     printf("failures %" PRIu64 "\n", sum->n_failures);
 }
 
@@ -301,8 +300,8 @@ void crew_try(const struct plan *plan, struct outcome *ret)
     (void)waitpid(pid, &status, 0);
     if (got < sizeof(*ret)) {
         *ret = (struct outcome){.failed = true};
-        (void)snprintf(ret->failure, sizeof(ret->failure), "crash: of the process, status %d",
-            status);
+        (void)snprintf(
+            ret->failure, sizeof(ret->failure), "crash: of the process, status %d", status);
     }
 }
 

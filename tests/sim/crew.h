@@ -1,5 +1,5 @@
-/* Many seeds, in worker processes, so that a crash ends one seed and not the run; and what became of
- * them. */
+/* Many seeds, in worker processes, so that a crash ends one seed and not the run; and what became
+ * of them. */
 #ifndef DECREE_TESTS_SIM_CREW_H
 #define DECREE_TESTS_SIM_CREW_H
 
@@ -14,8 +14,8 @@ struct crew_options {
     const char *folder;       /* for scripts of failing seeds, NULL = none are made */
 };
 
-/* Prints progress to standard error, the summary to standard output. The exit status: 0, or 1 when a
- * seed failed. */
+/* Prints progress to standard error, the summary to standard output. The exit status: 0, or 1 when
+ * a seed failed. */
 int crew_run(const struct crew_options *o);
 
 /* Runs a plan in a process of its own; a crash of it is a failure as well. */

@@ -96,8 +96,7 @@ static void read_on(struct disk_view *v, uint64_t number, struct bytes b, struct
         wal_record_decode_header(b.data + f->at, f->salt, f->at, &r) && r.epoch >= v->epoch) {
         size_t size = wal_record_size(r.body.len);
 
-        if (f->at + size > b.len ||
-            !wal_record_check_body(b.data + f->at, size, f->salt, f->at)) {
+        if (f->at + size > b.len || !wal_record_check_body(b.data + f->at, size, f->salt, f->at)) {
             return;
         }
         v->epoch = r.epoch;

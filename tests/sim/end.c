@@ -1,7 +1,8 @@
-/* The end of a run. A quorum of members that can be reached by each other is healed, the others stay
- * dead, faults and load stop; then everything that was promised must come about: one leader, equal
- * members, every call answered, every watch told, leases expired, snapshots and compaction going on.
- * After that the history is judged, and at last all lose power and come back from their disks. */
+/* The end of a run. A quorum of members that can be reached by each other is healed, the others
+ * stay dead, faults and load stop; then everything that was promised must come about: one leader,
+ * equal members, every call answered, every watch told, leases expired, snapshots and compaction
+ * going on. After that the history is judged, and at last all lose power and come back from their
+ * disks. */
 #include "world.h"
 
 #include "raft_internal.h"
@@ -9,7 +10,8 @@
 enum {
     STEP_MS = 20,
     CALM_PART = 30, /* of an election timeout is what a healthy disk and network need */
-    SETTLE_S = 60, /* far beyond any bound that a healthy cluster needs, snapshots' retry included */
+    SETTLE_S =
+        60, /* far beyond any bound that a healthy cluster needs, snapshots' retry included */
 };
 
 static bool in_core(const struct world *w, size_t i)
@@ -220,8 +222,8 @@ static void lose_all(struct world *w)
     settle(w, is_settled, "the members have not come back from their disks");
     check_equal(w, w->set.core_mask);
     if (mvcc_revision(leader_of_all(w)->core->mvcc) != revision || w->truth.revision != revision) {
-        world_fail(w, "replay: from revision %" PRId64 " the disks came back with %" PRId64, revision,
-            mvcc_revision(leader_of_all(w)->core->mvcc));
+        world_fail(w, "replay: from revision %" PRId64 " the disks came back with %" PRId64,
+            revision, mvcc_revision(leader_of_all(w)->core->mvcc));
     }
 }
 

@@ -26,7 +26,8 @@ static bool is_dispensable(const struct member *m)
         const struct member *o = &w->members[i];
 
         whole += o != m && !o->damaged && o->state != MEMBER_REFUSED &&
-            view_last(&o->view) >= w->commit && view_hard_term(&o->view) >= view_hard_term(&m->view);
+            view_last(&o->view) >= w->commit &&
+            view_hard_term(&o->view) >= view_hard_term(&m->view);
     }
     return whole * 2 > w->n;
 }
@@ -37,13 +38,12 @@ struct pick {
     char name[64];
 };
 
-static void count_file(void *data, enum wal_folder folder, const char *name, uint64_t number,
-    struct bytes now)
+static void count_file(
+    void *data, enum wal_folder folder, const char *name, uint64_t number, struct bytes now)
 {
     struct pick *p = data;
     uint64_t seq;
-    bool is_read = folder == WAL_FOLDER_SNAP ||
-        wal_segment_parse(name, &seq) == WAL_NAME_SEGMENT;
+    bool is_read = folder == WAL_FOLDER_SNAP || wal_segment_parse(name, &seq) == WAL_NAME_SEGMENT;
 
     (void)number;
     if (!is_read || now.len == 0) {
@@ -134,6 +134,17 @@ static bool damage(struct member *m, const struct item *x)
     return x->kind == ITEM_flip ? flip(m, x) : move_sector(m, x);
 }
 
+/* It has forgotten acknowledgements and votes; connections of before are gone. */
+static void begin_anew(struct member *m)
+{
+    m->damaged = m->forgot = true;
+    m->acked = (struct raft_entry_id){0};
+    if (m->votes != NULL) {
+        memset(m->votes, 0, m->votes_cap * sizeof(*m->votes));
+    }
+    net_purge(m->w, m->i);
+}
+
 /* All others must know it by its incarnation, or they could not tell it from itself. */
 static bool is_known_to_all(const struct member *m)
 {
@@ -169,7 +180,7 @@ static bool wipe(struct member *m)
     wal_mem_free(m->mem);
     m->mem = wal_mem_new(chance_next(&m->chance));
     m->incarnation = chance_next(&m->chance) | 1;
-    m->damaged = m->forgot = true;
+    begin_anew(m);
     return true;
 }
 
@@ -222,11 +233,7 @@ static bool restore_image(struct member *m)
     }
     wal_mem_free(m->mem);
     m->mem = TAKE_PTR(m->image);
-    m->damaged = m->forgot = true;
-    m->acked = (struct raft_entry_id){0};
-    if (m->votes != NULL) {
-        memset(m->votes, 0, m->votes_cap * sizeof(*m->votes));
-    }
+    begin_anew(m);
     return true;
 }
 

@@ -1,12 +1,12 @@
 /* Links and streams between members, with the events that the peer layer would give: a frame, a
- * connection lost, a stream that opens, drains, is answered, breaks. Frames carry what a member says
- * byte for byte; who may say it (known, same incarnation) is asked as peer_in.c asks it. */
+ * connection lost, a stream that opens, drains, is answered, breaks. Frames carry what a member
+ * says byte for byte; who may say it (known, same incarnation) is asked as peer_in.c asks it. */
 #include "world.h"
 
 enum {
-    DIAL_MS = 300,         /* until a stream that cannot open says so */
-    TIMEOUT_MS = 3000,     /* until a connection without an answer counts as broken */
-    REPEAT_MEAN_MS = 400,  /* until a repeated frame comes again */
+    DIAL_MS = 300,        /* until a stream that cannot open says so */
+    TIMEOUT_MS = 3000,    /* until a connection without an answer counts as broken */
+    REPEAT_MEAN_MS = 400, /* until a repeated frame comes again */
     WINDOW_DEFAULT = 1 << 20,
 };
 
@@ -206,7 +206,8 @@ static void env_stream_open(void *data, uint64_t to_id)
     s->open = up;
     s->life++;
     if (up) {
-        push_stream(w, EVENT_STREAM_READY, to, m->i, latency(w, link_of(w, m->i, to)), s->life, NULL);
+        push_stream(
+            w, EVENT_STREAM_READY, to, m->i, latency(w, link_of(w, m->i, to)), s->life, NULL);
     } else {
         push_stream(w, EVENT_STREAM_DOWN, to, m->i, w->now_us + DIAL_MS * SIM_MS, s->life, NULL);
     }
@@ -294,7 +295,8 @@ static void feed_stream(struct world *w, uint32_t from, uint32_t to, struct byte
         break_stream(w, from, to, 0);
     } else if (s->full && s->on_way == 0) {
         s->full = false;
-        push_stream(w, EVENT_STREAM_READY, to, from, latency(w, link_of(w, to, from)), s->life, NULL);
+        push_stream(
+            w, EVENT_STREAM_READY, to, from, latency(w, link_of(w, to, from)), s->life, NULL);
     }
 }
 
@@ -425,6 +427,17 @@ static void push_signal(
                 .from = about,
                 .to = to,
                 .life = w->members[to].life});
+    }
+}
+
+void net_purge(struct world *w, uint32_t member)
+{
+    for (size_t i = 0; i < w->events.n; i++) {
+        struct event *e = &w->events.heap[i];
+
+        if (e->kind == EVENT_FRAME && (e->from == member || e->to == member)) {
+            e->life = UINT64_MAX; /* of no process */
+        }
     }
 }
 

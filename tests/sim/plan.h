@@ -12,33 +12,33 @@ enum { SIM_MEMBERS_MAX = 7, SIM_CLIENTS_MAX = 6, SIM_WATCHES_MAX = 8, SIM_KEYS_M
 
 /* name, what it is */
 #define SIM_SETTINGS(X)                                                                            \
-    X(seed)             /* of every stream of chance */                                            \
+    X(seed) /* of every stream of chance */                                                        \
     X(members)                                                                                     \
     X(clients)                                                                                     \
     X(keys)                                                                                        \
-    X(run_ms)           /* of faults and load; then everything heals */                            \
+    X(run_ms) /* of faults and load; then everything heals */                                      \
     X(heartbeat_ms)                                                                                \
     X(election_ticks)                                                                              \
     X(snapshot_count)                                                                              \
     X(snapshot_keep)                                                                               \
     X(segment_bytes)                                                                               \
     X(quota_bytes)                                                                                 \
-    X(turn_us)          /* mean time between the input of a turn and the turn */                   \
-    X(latency_us)       /* mean of a link's exponential latency */                                 \
-    X(latency_spread)   /* links differ by up to this factor */                                    \
-    X(fifo)             /* 1 = links keep the order of frames and repeat none, as TCP */           \
-    X(loss_permille)    /* of frames */                                                            \
-    X(repeat_permille)  /* of frames arrive again, up to seconds later */                          \
-    X(disk_us)          /* mean of a write's exponential duration */                               \
-    X(slow_permille)    /* of the writes take a hundred times longer */                            \
-    X(clock_permille)   /* clocks run up to this much faster or slower */                          \
-    X(stream_window)    /* bytes of a snapshot stream on their way */                              \
-    X(client_ms)        /* a client gives up after that */                                         \
+    X(turn_us)         /* mean time between the input of a turn and the turn */                    \
+    X(latency_us)      /* mean of a link's exponential latency */                                  \
+    X(latency_spread)  /* links differ by up to this factor */                                     \
+    X(fifo)            /* 1 = links keep the order of frames and repeat none, as TCP */            \
+    X(loss_permille)   /* of frames */                                                             \
+    X(repeat_permille) /* of frames arrive again, up to seconds later */                           \
+    X(disk_us)         /* mean of a write's exponential duration */                                \
+    X(slow_permille)   /* of the writes take a hundred times longer */                             \
+    X(clock_permille)  /* clocks run up to this much faster or slower */                           \
+    X(stream_window)   /* bytes of a snapshot stream on their way */                               \
+    X(client_ms)       /* a client gives up after that */                                          \
     X(value_bytes)                                                                                 \
-    X(buggify)          /* 1 = sites of buggify.h fire */                                          \
-    X(core_mask)        /* members that the end heals, as bits */                                  \
-    X(lose_all)         /* 1 = the very end cuts the power with nothing unsynced kept */           \
-    X(canary)           /* 1 = a read answered after a kill is a violation: tests the shrinking */
+    X(buggify)   /* 1 = sites of buggify.h fire */                                                 \
+    X(core_mask) /* members that the end heals, as bits */                                         \
+    X(lose_all)  /* 1 = the very end cuts the power with nothing unsynced kept */                  \
+    X(canary)    /* 1 = a read answered after a kill is a violation: tests the shrinking */
 
 struct settings {
 #define X(name) uint64_t name;
@@ -61,12 +61,12 @@ struct settings {
     X(fail_op, "member nth_operation")                                                             \
     X(full, "member spare_bytes")                                                                  \
     X(room, "member")                                                                              \
-    X(flip, "member file bit")       /* while it is down, like the next */                         \
+    X(flip, "member file bit") /* while it is down, like the next */                               \
     X(move_sector, "member file to")                                                               \
     X(wipe, "member")                                                                              \
-    X(image, "member") /* of its disk is kept */                                                   \
+    X(image, "member")     /* of its disk is kept */                                               \
     X(old_image, "member") /* and comes back */                                                    \
-    X(cut, "from to") /* one way */                                                                \
+    X(cut, "from to")      /* one way */                                                           \
     X(heal, "from to")                                                                             \
     X(partition, "mask") /* those in it from the others */                                         \
     X(join, "mask")                                                                                \

@@ -1,7 +1,7 @@
-/* Draws a plan from a seed. Swarm testing: each seed has its own size, its own few kinds of faults at
- * its own rates and its own mix of load, so that no kind of fault hides another one; and limits are
- * tiny, so that what production meets after days (a snapshot, a full segment, a full window) happens
- * all the time. */
+/* Draws a plan from a seed. Swarm testing: each seed has its own size, its own few kinds of faults
+ * at its own rates and its own mix of load, so that no kind of fault hides another one; and limits
+ * are tiny, so that what production meets after days (a snapshot, a full segment, a full window)
+ * happens all the time. */
 #include "plan.h"
 
 #include "chance.h"

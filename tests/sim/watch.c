@@ -75,10 +75,8 @@ static void attach(struct world *w, struct watch *x)
     }
     h.key = bytes_str(x->text);
     x->number = history_watch_begin(w->history, w->now_us, &h);
-    x->watcher = (struct watcher){.key = h.key,
-        .range_end = h.range_end,
-        .start_revision = x->next_revision,
-        .ops = &ops};
+    x->watcher = (struct watcher){
+        .key = h.key, .range_end = h.range_end, .start_revision = x->next_revision, .ops = &ops};
     x->added = true;
     store_watch_add(member_of(x)->core, &x->watcher);
     member_poke(member_of(x));

@@ -4,6 +4,8 @@
 
 #include "buggify.h"
 
+enum { ZEROS_SHOWN = 8 };
+
 /* ---- events: a binary heap ---- */
 
 static bool is_before(const struct event *a, const struct event *b)
@@ -87,6 +89,20 @@ void world_trace(struct world *w, const char *fmt, ...)
     }
 }
 
+/* Values are padded with zeros: enough of them. */
+static void shorten(struct strbuf *text)
+{
+    size_t n = 0, zeros = 0;
+
+    for (size_t i = 0; i < text->len; i++) {
+        zeros = text->data[i] == '0' ? zeros + 1 : 0;
+        if (zeros <= ZEROS_SHOWN) {
+            text->data[n++] = text->data[i];
+        }
+    }
+    text->len = n;
+}
+
 void world_fail(struct world *w, const char *fmt, ...)
 {
     va_list ap;
@@ -95,6 +111,7 @@ void world_fail(struct world *w, const char *fmt, ...)
     strbuf_clear(&w->failure);
     strbuf_vprintf(&w->failure, fmt, ap);
     va_end(ap);
+    shorten(&w->failure);
     longjmp(w->fail_env, 1);
 }
 
@@ -149,8 +166,8 @@ static void member_step(struct world *w, const struct event *e)
         in.kind = INPUT_TICK;
         w->counts.ticks++;
         world_push(w,
-            (struct event){.at_us =
-                               w->now_us + w->set.heartbeat_ms * SIM_MS * 1000 / m->clock_permille,
+            (struct event){
+                .at_us = w->now_us + w->set.heartbeat_ms * SIM_MS * 1000 / m->clock_permille,
                 .kind = EVENT_TICK,
                 .to = m->i,
                 .life = m->life});
@@ -293,8 +310,8 @@ static void begin(struct world *w)
         member_start(&w->members[i]);
     }
     if (w->plan->n > 0) {
-        world_push(w,
-            (struct event){.at_us = w->plan->items[0].at_ms * SIM_MS, .kind = EVENT_ITEM});
+        world_push(
+            w, (struct event){.at_us = w->plan->items[0].at_ms * SIM_MS, .kind = EVENT_ITEM});
     }
 }
 

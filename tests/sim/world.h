@@ -2,10 +2,11 @@
  *
  *     plan.h    what happens from outside: faults and load, by time
  *     world.c   the heap of events by (virtual time, sequence), one step after another
- *     member.c  a process: its core, clock, disk, crashes           disk_view.c  what is durable of it
- *     net.c     links and snapshot streams between members          fault.c      faults of the plan
- *     client.c  clients of the plan and what they saw               watch.c      the same of watches
- *     check.c   what must hold after every step                     end.c        what must hold at last
+ *     member.c  a process: its core, clock, disk, crashes           disk_view.c  what is durable of
+ * it net.c     links and snapshot streams between members          fault.c      faults of the plan
+ *     client.c  clients of the plan and what they saw               watch.c      the same of
+ * watches check.c   what must hold after every step                     end.c        what must hold
+ * at last
  *
  * The cores are the product's own, from raft to node; all around them is here. Pure: equal plans
  * give equal runs, which the rolling hash of all events proves. Streams of chance are separate for
@@ -33,23 +34,23 @@ struct world;
 /* ---- events ---- */
 
 enum event_kind {
-    EVENT_TICK,         /* to: a heartbeat interval of its clock has passed */
-    EVENT_TURN,         /* to: a turn of its loop */
-    EVENT_DISK,         /* to: its disk has finished what was queued */
-    EVENT_FRAME,        /* from, to, body */
-    EVENT_UNREACHABLE,  /* to: the link to `from` broke or dropped */
-    EVENT_LINK_LOST,    /* to: the connection on which `from` speaks broke */
-    EVENT_STREAM_READY, /* to sends a stream to `from` */
-    EVENT_STREAM_REPLY, /* the same, body */
-    EVENT_STREAM_DOWN,  /* the same */
-    EVENT_STREAM_FRAME, /* to receives a stream of `from`, body */
-    EVENT_STREAM_CUT,   /* the same */
+    EVENT_TICK,          /* to: a heartbeat interval of its clock has passed */
+    EVENT_TURN,          /* to: a turn of its loop */
+    EVENT_DISK,          /* to: its disk has finished what was queued */
+    EVENT_FRAME,         /* from, to, body */
+    EVENT_UNREACHABLE,   /* to: the link to `from` broke or dropped */
+    EVENT_LINK_LOST,     /* to: the connection on which `from` speaks broke */
+    EVENT_STREAM_READY,  /* to sends a stream to `from` */
+    EVENT_STREAM_REPLY,  /* the same, body */
+    EVENT_STREAM_DOWN,   /* the same */
+    EVENT_STREAM_FRAME,  /* to receives a stream of `from`, body */
+    EVENT_STREAM_CUT,    /* the same */
     EVENT_STREAM_RESUME, /* the receiver, `to`, has room again for that of `from` */
-    EVENT_STOPPED,      /* to: the time to hand over is up */
-    EVENT_ITEM,         /* the next item of the plan; to is unused */
-    EVENT_CLIENT,       /* to = client: time for the next operation */
-    EVENT_GIVE_UP,      /* to = client: its call has taken too long */
-    EVENT_WATCH,        /* to = watch: goes on */
+    EVENT_STOPPED,       /* to: the time to hand over is up */
+    EVENT_ITEM,          /* the next item of the plan; to is unused */
+    EVENT_CLIENT,        /* to = client: time for the next operation */
+    EVENT_GIVE_UP,       /* to = client: its call has taken too long */
+    EVENT_WATCH,         /* to = watch: goes on */
     EVENT_KIND_END,
 };
 
@@ -126,7 +127,7 @@ struct member {
     bool turn_due, disk_due, stopping;
     bool dying;   /* what the core still does has no effect */
     bool damaged; /* its disk lost or changed what was durable */
-    bool forgot;  /* its disk is a new one or an old one: the others refuse it, or it stays behind */
+    bool forgot; /* its disk is a new one or an old one: the others refuse it, or it stays behind */
     uint64_t paused_until, hung_until, slow_until, slow_factor;
     uint64_t clock_permille;
 
@@ -147,7 +148,7 @@ struct stream {
     size_t on_way;
     uint64_t last_us;
     uint64_t cut_after; /* so many bytes more, of this stream or the next; 0 = never */
-    struct list held; /* struct held_frame: came while paused */
+    struct list held;   /* struct held_frame: came while paused */
 };
 
 struct held_frame {
@@ -207,7 +208,7 @@ struct watch {
 
 struct committed {
     uint64_t term, hash;
-    uint64_t by_term; /* leadership that committed it */
+    uint64_t by_term;    /* leadership that committed it */
     uint64_t state_hash; /* of the keyspace when exactly this is applied; 0 = not known */
 };
 
@@ -224,9 +225,9 @@ struct truth {
 };
 
 #define SIM_COUNTS(X)                                                                              \
-    X(frames) X(frames_lost) X(frames_repeated) X(ticks) X(turns) X(writes) X(calls) X(reads)      \
-    X(unknown) X(watch_events) X(elections) X(fatals) X(refusals)           \
-    X(entries_committed) X(converged_ms)
+    X(frames)                                                                                      \
+    X(frames_lost) X(frames_repeated) X(ticks) X(turns) X(writes) X(calls) X(reads) X(unknown)     \
+        X(watch_events) X(elections) X(fatals) X(refusals) X(entries_committed) X(converged_ms)
 
 struct counts {
 #define X(name) uint64_t name;
@@ -348,6 +349,8 @@ void net_deinit(struct world *w);
 void net_bind(struct member *m); /* the network's part of its env */
 void net_deliver(struct world *w, struct event *e);
 void net_on_gone(struct world *w, uint32_t member, bool silent);
+/* Nothing that is on its way from or to it arrives. */
+void net_purge(struct world *w, uint32_t member);
 void net_reset(struct world *w, uint32_t from, uint32_t to);
 /* No link takes longer than that on average from now on. */
 void net_heal(struct world *w, uint64_t calm_us);
