@@ -164,7 +164,9 @@ bool core_turn(struct store *s)
     core_calls_answer_refused(s);
     if (s->watching) {
         s->watching = false;
-        s->watching = mvcc_watch_deliver(s->mvcc, WATCH_SLICE_EVENTS) || s->watching;
+        s->watching =
+            mvcc_watch_deliver(s->mvcc, BUGGIFY("watch_slice_short") ? 1 : WATCH_SLICE_EVENTS) ||
+            s->watching;
     }
     if (s->flush_due) {
         s->flush_due = false;

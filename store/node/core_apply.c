@@ -39,6 +39,7 @@ static int apply_lease_expire(struct store *s, const struct entry *e, uint64_t t
 {
     core_lease_revoked(s, e->lease_expire.id);
     if (e->lease_expire.term != term) {
+        MARK("expiry_of_older_leadership");
         return 0;
     }
     return mvcc_lease_revoke(s->mvcc, e->lease_expire.id, true);
@@ -175,6 +176,9 @@ void core_apply(struct store *s)
     }
     entries = raft_entries(s->raft, first, to);
     for (uint64_t i = first; i <= to && bytes < APPLY_SLICE_BYTES; i++) {
+        if (i > first && BUGGIFY("apply_slice_short")) {
+            break;
+        }
         bytes += entries[i - first].payload->len;
         apply_entry(s, &entries[i - first]);
     }
@@ -207,7 +211,8 @@ void core_compact_slice(struct store *s)
     if (!s->compacting) {
         return;
     }
-    s->compacting = mvcc_compact_step(s->mvcc, COMPACT_SLICE_RECORDS);
+    s->compacting =
+        mvcc_compact_step(s->mvcc, BUGGIFY("compact_slice_short") ? 1 : COMPACT_SLICE_RECORDS);
     if (s->compacting) {
         return;
     }

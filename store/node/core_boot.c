@@ -332,11 +332,13 @@ static int restore(
 static void log_found(const struct store *s, const struct wal_recovery *rec, uint64_t begun_ms)
 {
     if (rec->torn_bytes != 0) {
+        MARK("torn_tail_cut");
         log_warn("the end of the log was torn by a crash: cut off, nothing acknowledged was in it "
                  "bytes=%" PRIu64,
             rec->torn_bytes);
     }
     if (rec->passed_over != NULL) {
+        MARK("damaged_snapshot_passed_over");
         log_warn(
             "a newer snapshot is damaged, an older one and the log stand in: %s", rec->passed_over);
     }

@@ -396,7 +396,8 @@ void core_calls_propose(struct store *s)
             struct buf *payload = list_entry(it, struct store_call, link_)->payload_;
 
             if (event.propose.n == PROPOSE_BATCH ||
-                (bytes != 0 && bytes + payload->len > PROPOSE_BYTES_MAX)) {
+                (bytes != 0 &&
+                    (bytes + payload->len > PROPOSE_BYTES_MAX || BUGGIFY("proposal_alone")))) {
                 break;
             }
             batch[event.propose.n++] = (struct raft_proposal){RAFT_ENTRY_NORMAL, payload};
@@ -435,6 +436,7 @@ void core_calls_new_term(struct store *s, uint64_t term)
         core_call_move(s, c, CALL_PROPOSING, &dead);
     }
     if (!list_empty(&dead)) {
+        MARK("proposed_again");
         list_splice_tail(&dead, &s->calls.proposing); /* the older ones first */
         list_splice_tail(&s->calls.proposing, &dead);
         core_mark(s);
@@ -484,6 +486,7 @@ void core_calls_expire(struct store *s)
 void core_calls_outcome_unknown(struct store *s)
 {
     while (!list_empty(&s->calls.proposed)) {
+        MARK("outcome_unknown_after_snapshot");
         struct store_call *c = list_entry(s->calls.proposed.next, struct store_call, link_);
 
         s->calls.failed++;

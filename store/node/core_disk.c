@@ -43,6 +43,7 @@ static void note_room(struct store *s, bool room)
     s->disk_full = !room;
     s->hand_over_due = !room;
     if (room) {
+        MARK("disk_has_room_again");
         log_info("the log has room again in %s", s->o.data_dir);
     } else {
         log_error(
@@ -72,6 +73,7 @@ void core_disk_tick(struct store *s)
         note_room(s, true);
     }
     if (s->hand_over_due && core_leads(s)) {
+        MARK("full_disk_hands_over");
         (void)core_hand_over(s);
     }
     s->hand_over_due = false;
@@ -83,6 +85,7 @@ void core_persist_retry(struct store *s)
         struct persist *p = list_entry(s->persists.next, struct persist, link);
 
         if (wal_append(s->wal, &p->req) != 0) {
+            MARK("persist_waits_for_room");
             note_room(s, false);
             return;
         }

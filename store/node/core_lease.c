@@ -314,6 +314,7 @@ void core_on_lease_answer(struct store *s, struct bytes body)
         return; /* answered already, or given up */
     }
     if (answer.status == DECREE_ENOT_LEADER) {
+        MARK("lease_asked_of_no_leader");
         return; /* asked again when the leader is known, at the next tick at the latest */
     }
     reply.lease = answer.reply;

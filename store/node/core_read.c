@@ -77,6 +77,7 @@ void core_read_result(struct store *s, const struct raft_read_result *r)
             continue;
         }
         if (r->failed) {
+            MARK("read_round_failed");
             ask_again(s, round);
             s->reads.hold = true;
             return;
@@ -106,6 +107,7 @@ void core_reads_tick(struct store *s)
         struct read_round *round = list_entry(it, struct read_round, link);
 
         if (++round->ticks > s->o.election_ticks / 2) {
+            MARK("read_round_too_slow");
             ask_again(s, round);
         }
     }
@@ -122,6 +124,7 @@ void core_reads_serve(struct store *s)
         struct read_round *round = list_entry(it, struct read_round, link);
 
         if (round->index > s->applied) {
+            MARK("read_waits_for_apply");
             continue;
         }
         list_del(&round->link);

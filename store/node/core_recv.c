@@ -76,6 +76,7 @@ static int open_writer(struct store *s)
     core_save_abort(s); /* what comes is newer than what was being written */
     status = snap_writer_open(s->wal, disk_id(r), strbuf_bytes(&r->header), &r->writer, &err);
     if (status == -EEXIST) {
+        MARK("received_snapshot_waits_for_own");
         r->state = RECV_WAITING;
         r->paused = true;
         return CORE_STREAM_PAUSE;
@@ -125,6 +126,7 @@ static int on_begin(struct store *s, uint64_t from, struct bytes body)
         return refuse(s, "its leader has been replaced");
     }
     if (begin.id.index <= s->applied) {
+        MARK("received_snapshot_is_old");
         answer(s, from, true, "");
         recv_clear(s);
         return CORE_STREAM_GO;
@@ -213,6 +215,7 @@ static void install(struct store *s)
     event.install.from = r->from;
     event.install.term = r->term;
     if (core_step(s, &event) == RAFT_OK) {
+        MARK("received_snapshot_installed");
         core_persist_forget_entries(s);
         swap_state(s, &h);
         wal_reset(s->wal, disk_id(r));
@@ -220,6 +223,7 @@ static void install(struct store *s)
                  " took_ms=%" PRIu64,
             r->from, r->id.index, mvcc_revision(s->mvcc), core_now(s) - r->begun_ms);
     } else {
+        MARK("received_snapshot_not_needed");
         log_info("snapshot not needed any more from=%016" PRIx64 " index=%" PRIu64, r->from,
             r->id.index);
     }
@@ -297,6 +301,7 @@ void core_stream_cut(struct store *s, uint64_t from)
     }
     r->cut = true;
     if (r->state == RECV_READING || r->state == RECV_WAITING) {
+        MARK("received_snapshot_cut");
         (void)refuse(s, "the stream was cut");
     }
 }

@@ -114,7 +114,8 @@ static void send_slice(struct store *s, struct snap_send *x)
 
         (void)strbuf_reserve(&piece, SNAP_PIECE_ROOM);
         strbuf_append_char(&piece, (char)FRAME_SNAP_PIECE);
-        more = mvcc_snapshot_next(x->reader, SNAP_PIECE_BYTES, &piece);
+        more = mvcc_snapshot_next(
+            x->reader, BUGGIFY("send_piece_small") ? 1 : SNAP_PIECE_BYTES, &piece);
         if (piece.len > 1) {
             x->pieces++;
             x->bytes += piece.len - 1;
@@ -189,6 +190,7 @@ void core_stream_down(struct store *s, uint64_t to, const char *why)
     struct snap_send *x = find(s, to);
 
     if (x != NULL) {
+        MARK("stream_went_down");
         finish(s, x, false, why);
     }
 }
@@ -199,6 +201,7 @@ void core_sends_tick(struct store *s)
         struct snap_send *x = list_entry(it, struct snap_send, link);
 
         if (core_now(s) - x->progress_ms > SNAP_STALL_MS) {
+            MARK("stream_stalled");
             finish(s, x, false, "no progress for 30 s");
         }
     }

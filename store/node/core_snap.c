@@ -76,6 +76,7 @@ static void compact_log(struct store *s, struct wal_snapshot_id id)
 
     raft_status(s->raft, &now);
     if (id.index < now.first_index) {
+        MARK("snapshot_overtaken_by_received");
         return; /* a snapshot of another member was installed meanwhile */
     }
     keep = keep_from(s, id.index, now.first_index);
@@ -96,6 +97,7 @@ static void save_close_reader(struct store *s)
 
 static void save_failed(struct store *s, const char *why)
 {
+    MARK("snapshot_failed");
     log_error("no snapshot was written, the older one and the log stay; trying again in %d s "
               "index=%" PRIu64 ": %s",
         SNAP_RETRY_MS / 1000, s->save.id.index, why);
@@ -131,7 +133,8 @@ static void save_on_drain(void *data)
 static bool save_is_due(const struct store *s)
 {
     return s->save.state == SAVE_IDLE && s->recv.state == RECV_IDLE && s->applied > s->snap_index &&
-        (s->applied - s->snap_index >= s->o.snapshot_count || s->log_bytes >= SNAP_LOG_BYTES) &&
+        (s->applied - s->snap_index >= s->o.snapshot_count || s->log_bytes >= SNAP_LOG_BYTES ||
+            BUGGIFY("snapshot_early")) &&
         core_now(s) >= s->save.retry_ms;
 }
 
@@ -159,11 +162,13 @@ static void save_slice(struct store *s)
         _cleanup_strbuf_ struct strbuf piece = {0};
         bool more;
 
-        if (snap_writer_queued(s->save.writer) >= SNAP_WINDOW_BYTES) {
+        if (snap_writer_queued(s->save.writer) >= SNAP_WINDOW_BYTES || BUGGIFY("save_slice_none")) {
+            core_mark(s);
             return;
         }
         (void)strbuf_reserve(&piece, SNAP_PIECE_ROOM);
-        more = mvcc_snapshot_next(s->save.reader, SNAP_PIECE_BYTES, &piece);
+        more = mvcc_snapshot_next(
+            s->save.reader, BUGGIFY("save_piece_small") ? 1 : SNAP_PIECE_BYTES, &piece);
         if (piece.len != 0) {
             struct buf *b = buf_copy(strbuf_bytes(&piece));
 
@@ -197,6 +202,7 @@ bool core_save_is_busy(const struct store *s)
 void core_save_abort(struct store *s)
 {
     if (s->save.state == SAVE_WRITING) {
+        MARK("snapshot_aborted");
         snap_writer_abort(TAKE_PTR(s->save.writer));
         save_close_reader(s);
         s->save.state = SAVE_IDLE;

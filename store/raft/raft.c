@@ -2,6 +2,7 @@
  * noun; here is only who is asked, and what must hold afterwards. */
 #include "raft.h"
 
+#include "buggify.h"
 #include "err.h"
 #include "raft_internal.h"
 
@@ -111,6 +112,10 @@ void raft_truncate_log(struct raft *r, uint64_t index)
     size_t n_confs = r->confs.n;
 
     decree_assert(index > r->commit);
+    MARK("log_truncated");
+    if (index <= r->stable.handed && index > r->stable.index) {
+        MARK("log_truncated_while_written");
+    }
     raft_log_truncate(&r->log, index);
     raft_stable_truncate(&r->stable, index);
     raft_confs_truncate(&r->confs, index);
@@ -185,6 +190,7 @@ static bool settle_term(struct raft *r, const struct raft_msg *m)
         return true; /* a pre-vote speaks of a term that nobody has taken yet */
     }
     if (m->type == RAFT_MSG_VOTE && !m->transfer && raft_has_lease(r)) {
+        MARK("vote_refused_by_lease");
         return false;
     }
     raft_become_follower(r, m->term, from_leader ? m->from : RAFT_NONE);
@@ -341,6 +347,9 @@ static void hand_out_commit(struct raft *r)
 {
     uint64_t to = MIN(r->commit, r->stable.index);
 
+    if (r->stable.index < r->commit) {
+        MARK("commit_ahead_of_own_disk");
+    }
     while (r->commit_handed < to) {
         r->commit_handed++;
         if (r->role == RAFT_LEADER) {

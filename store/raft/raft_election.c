@@ -13,6 +13,7 @@
  * A pre-vote request from a lower term is answered with the own term: a member with a high term and
  * a short log and one with a low term and a long log would otherwise refuse each other forever
  * (R12). */
+#include "buggify.h"
 #include "raft_internal.h"
 
 enum {
@@ -120,6 +121,7 @@ static void count_ballots(struct raft *r)
         }
         break;
     case RAFT_VOTE_LOST:
+        MARK("election_lost");
         raft_become_follower(r, r->term, RAFT_NONE);
         break;
     case RAFT_VOTE_OPEN:
@@ -159,6 +161,7 @@ void raft_on_link_lost(struct raft *r, uint64_t peer)
 {
     if (r->role == RAFT_FOLLOWER && r->leader == peer && peer != RAFT_NONE) {
         raft_become_follower(r, r->term, RAFT_NONE);
+        MARK("leader_let_go_by_lost_link");
         r->election_timeout = 1 + r->random % LINK_LOST_TICKS;
     }
 }
@@ -234,6 +237,7 @@ void raft_on_vote_reply(struct raft *r, struct raft_peer *p, const struct raft_m
 void raft_on_timeout_now(struct raft *r, const struct raft_msg *m)
 {
     if (r->role == RAFT_FOLLOWER && r->leader == m->from && may_campaign(r)) {
+        MARK("election_by_transfer");
         become_candidate(r, true);
     }
 }

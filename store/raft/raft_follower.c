@@ -4,6 +4,7 @@
  * passes it (R31), nothing at or below it is ever cut, and the acknowledgement that goes back is
  * the part of it that is durable. While the disk is slow one acknowledgement waits, not one a
  * message. */
+#include "buggify.h"
 #include "raft_internal.h"
 
 static bool hear_leader(struct raft *r, const struct raft_msg *m)
@@ -22,6 +23,7 @@ static void reject(struct raft *r, const struct raft_msg *m)
 {
     struct raft_msg reply = raft_msg_make(r, RAFT_MSG_APPEND_REPLY, m->from);
 
+    MARK("append_rejected");
     reply.reject = true;
     reply.index = m->prev.index;
     reply.hint = raft_log_find(&r->log, m->prev);
@@ -59,6 +61,7 @@ void raft_on_append(struct raft *r, const struct raft_msg *m)
         return;
     }
     if (last <= r->leader_match) {
+        MARK("append_repeated");
         /* an old one again: acknowledge what is there */
     } else if (m->prev.index < r->leader_match) {
         size_t known = (size_t)(r->leader_match - m->prev.index);
@@ -106,6 +109,7 @@ void raft_follower_flush(struct raft *r)
     if (reply.index == r->leader_match) {
         r->ack_wanted = false;
     } else if (reply.index <= r->ack_sent) {
+        MARK("acknowledgement_waits_for_disk");
         return;
     }
     r->ack_sent = reply.index;
@@ -116,12 +120,16 @@ void raft_follower_flush(struct raft *r)
 static int take_snapshot(struct raft *r, struct raft_entry_id id, const struct raft_conf *conf)
 {
     if (raft_log_has(&r->log, id)) {
+        MARK("snapshot_not_needed");
         r->commit = MAX(r->commit, id.index);
         r->leader_match = MAX(r->leader_match, r->commit);
         return RAFT_STALE;
     }
     if (id.index <= r->leader_match) {
         return RAFT_STALE;
+    }
+    if (r->stable.n != 0) {
+        MARK("snapshot_installed_while_written");
     }
     raft_log_reset(&r->log, id);
     raft_stable_reset(&r->stable, id.index);

@@ -4,6 +4,7 @@
  * are durable. Only an entry of its own term may be counted; those before it commit with it (paper
  * 5.4.2, R1). Therefore each leadership begins with an empty entry, and until that has committed
  * there are no read indexes (R15) and no changes of membership (R6). */
+#include "buggify.h"
 #include "raft_internal.h"
 
 static void append_own(struct raft *r, enum raft_entry_type type, struct buf *payload)
@@ -124,6 +125,11 @@ void raft_leader_tick(struct raft *r)
 
     if (cut_off || (!raft_is_lone_voter(r) && r->stable.stalled_ticks >= limit)) {
         /* Others can lead; this one cannot reach a majority, or its disk hangs (F12, F21). */
+        if (cut_off) {
+            MARK("leader_cut_off");
+        } else {
+            MARK("leader_with_hanging_disk");
+        }
         raft_become_follower(r, r->term, RAFT_NONE);
         return;
     }
@@ -132,6 +138,7 @@ void raft_leader_tick(struct raft *r)
         r->beat = true;
     }
     if (r->transfer_to != RAFT_NONE && r->ticks - r->transfer_since >= limit) {
+        MARK("transfer_given_up");
         r->transfer_to = RAFT_NONE;
     }
 }
@@ -145,7 +152,11 @@ static void advance_commit(struct raft *r)
     }
     r->quorum_dirty = false;
     match = raft_peers_quorum_match(r);
-    if (match <= r->commit || raft_log_term(&r->log, match) != r->term) {
+    if (match > r->commit && raft_log_term(&r->log, match) != r->term) {
+        MARK("quorum_on_older_term");
+        return;
+    }
+    if (match <= r->commit) {
         return;
     }
     r->commit = match;

@@ -19,6 +19,7 @@
  *
  * Whatever speaks for a term or a vote waits here until that is durable: a member that forgot
  * either in a crash could vote twice (R2-R4). PROPOSE and READ only ask, and pass. */
+#include "buggify.h"
 #include "raft_internal.h"
 
 enum {
@@ -141,6 +142,9 @@ void raft_msg_push(struct raft *r, const struct raft_msg *m)
 
 void raft_msg_drop_held(struct raft *r)
 {
+    if (r->out.n_held != 0) {
+        MARK("held_messages_dropped");
+    }
     r->out.n_held = 0;
 }
 

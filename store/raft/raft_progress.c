@@ -12,13 +12,15 @@
  * bytes. Its window empties with acknowledgements. When a heartbeat is answered while some are
  * outstanding, an empty append at the end (ping) has the last one repeated, or is refused and says
  * where to go on: so neither a lost append nor a lost answer stops it. */
+#include "buggify.h"
 #include "raft_internal.h"
 
 /* ---- the window ---- */
 
 static bool window_is_full(const struct raft *r, const struct raft_window *w)
 {
-    return w->n >= r->options.inflight_msgs_max || w->bytes >= r->options.inflight_bytes_max;
+    return w->n >= r->options.inflight_msgs_max || w->bytes >= r->options.inflight_bytes_max ||
+        (w->n > 0 && BUGGIFY("window_full"));
 }
 
 static void window_grow(struct raft_window *w)
@@ -219,6 +221,7 @@ void raft_on_heartbeat_reply(struct raft *r, struct raft_peer *p, const struct r
         p->probe_sent = false;
     } else if (p->state == RAFT_REPLICATE && MIN(m->index, p->match) + 1 < p->next) {
         /* Appends or the answers to them may be lost, or it has started anew since. */
+        MARK("append_asked_for_again");
         p->ping = true;
     }
 }
@@ -256,7 +259,7 @@ static void send_append(struct raft *r, struct raft_peer *p, size_t bytes_max)
     for (; bytes_max != 0 && end <= last; end++) {
         size_t more = raft_entry_bytes(raft_log_at(&r->log, end));
 
-        if (bytes != 0 && bytes + more > bytes_max) {
+        if (bytes != 0 && (bytes + more > bytes_max || BUGGIFY("append_short"))) {
             break;
         }
         bytes += more;
@@ -297,6 +300,7 @@ static void flush_peer(struct raft *r, struct raft_peer *p, struct raft_update *
     if (p->next < raft_log_first(&r->log)) {
         /* Reading a snapshot is work: only for one that is there to take it. */
         if (raft_peer_is_recent(r, p)) {
+            MARK("follower_needs_snapshot");
             become_probe(p, p->next);
             p->state = RAFT_SNAPSHOT;
             ret->send_snapshot_to[ret->n_send_snapshot++] = p->id;

@@ -9,6 +9,7 @@
  * Follower: the reads of a turn go to the leader as one question under the last one's context; the
  * answer serves it and all asked before. The caller's contexts must not come again, not even after
  * a restart. What a lost answer leaves over fails after an election timeout. */
+#include "buggify.h"
 #include "raft_internal.h"
 
 enum {

@@ -2,6 +2,7 @@
  * while some are under way. A late completion must then not vouch for entries that took the place
  * of the ones it wrote (the ABA of R29), so a cut lowers what every older batch stands for: entry 5
  * of term 2 written by batch 7 says nothing of entry 5 of term 3, which batch 9 writes. */
+#include "buggify.h"
 #include "raft_internal.h"
 
 void raft_stable_init(struct raft_stable *s, uint64_t last)
@@ -39,6 +40,7 @@ void raft_stable_truncate(struct raft_stable *s, uint64_t index)
     s->index = MIN(s->index, index - 1);
     s->handed = MIN(s->handed, index - 1);
     for (size_t i = s->n; i > 0 && batch(s, i - 1)->last >= index; i--) {
+        MARK("batch_lowered_by_truncation");
         batch(s, i - 1)->last = index - 1;
     }
 }

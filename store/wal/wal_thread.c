@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "buggify.h"
 #include "wal_internal.h"
 
 /* Signals are the loop's. SIGXFSZ is blocked with them: writes then fail with EFBIG. */
@@ -52,7 +53,7 @@ static void take_batch(struct wal *w, struct list *batch)
         struct wal_append_req *req = list_entry(w->queue.next, struct wal_append_req, queue_);
         size_t n = wal_req_bytes(req);
 
-        if (bytes > 0 && bytes + n > WAL_BATCH_BYTES_MAX) {
+        if (bytes > 0 && (bytes + n > WAL_BATCH_BYTES_MAX || BUGGIFY("batch_short"))) {
             break;
         }
         bytes += n;

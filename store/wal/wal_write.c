@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "buggify.h"
 #include "wal_internal.h"
 #include "wal_record.h"
 
@@ -145,6 +146,7 @@ static int rotate(struct wal *w)
     uint64_t prev_seq = w->current->seq, prev_end;
     int rc;
 
+    MARK("segment_rotated");
     flush(w);
     rc = wal_await_next(w);
     if (rc < 0) {
@@ -180,20 +182,22 @@ static bool must_rotate(const struct wal *w, const struct wal_record *r)
     uint64_t at = tail_at(&w->tail);
     uint64_t head_end = WAL_RECORDS_START + wal_record_size(WAL_HEAD_BYTES);
 
-    return at > head_end && at + wal_record_size(r->body.len) > limit_of(w, r->type);
+    return at > head_end &&
+        (at + wal_record_size(r->body.len) > limit_of(w, r->type) || BUGGIFY("rotate_early"));
 }
 
 static int put(struct wal *w, const struct wal_record *r)
 {
     int rc = 0;
 
-    if (w->tail.buf.len > WAL_BATCH_BYTES_MAX) {
+    if (w->tail.buf.len > WAL_BATCH_BYTES_MAX || BUGGIFY("flush_early")) {
         flush(w);
     }
     if (must_rotate(w, r)) {
         rc = rotate(w);
     }
     if (rc == -ENOSPC && r->type == WAL_RECORD_HARD) {
+        MARK("segment_grows_for_hard_state");
         rc = 0; /* the last resort: let this segment grow */
     }
     if (rc == 0) {
@@ -377,6 +381,7 @@ int wal_write_open(struct wal *w, const struct wal_found *found, struct err *ret
     }
     encode(w, (struct wal_record){.type = WAL_RECORD_OPEN});
     if (end->must_reset) {
+        MARK("log_reset_at_open");
         encode(w,
             (struct wal_record){
                 .type = WAL_RECORD_RESET, .index = end->last_index, .term = end->last_term});

@@ -135,12 +135,15 @@ static bool has_more(const struct crew *c, const struct worker *w)
 
 static void start_worker(struct crew *c, struct worker *w)
 {
+    pid_t pid;
+
     (void)fflush(NULL);
-    w->pid = fork();
-    if (w->pid == 0) {
+    pid = fork();
+    if (pid == 0) {
         work(c, w);
     }
-    decree_assert(w->pid > 0);
+    decree_assert(pid > 0);
+    w->pid = pid;
 }
 
 static void say_progress(struct crew *c)
