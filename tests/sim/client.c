@@ -61,8 +61,11 @@ static bool ask(struct client *c, struct attempt *a, const struct item *x, struc
 {
     size_t key = (size_t)x->args[1];
 
-    (void)snprintf(a->key, sizeof(a->key), "k%zu", key);
-    h->key = bytes_str(a->key);
+    if (x->kind != ITEM_grant && x->kind != ITEM_keepalive && x->kind != ITEM_revoke &&
+        x->kind != ITEM_compact) {
+        (void)snprintf(a->key, sizeof(a->key), "k%zu", key);
+        h->key = bytes_str(a->key);
+    }
     switch (x->kind) {
     case ITEM_put:
         ask_put(a, h, 0);

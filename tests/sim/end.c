@@ -164,6 +164,17 @@ static _noreturn_ void fail_to_settle(struct world *w, const char *what)
         clients_are_idle(w) ? "idle" : "waiting", watches_behind(w), strbuf_cstr(&text));
 }
 
+/* What a failed write of before has left on a disk may end a process once more. Its supervisor
+ * starts it again; one that dies over and over does not settle. */
+static void restart(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (in_core(w, i)) {
+            member_start(&w->members[i]);
+        }
+    }
+}
+
 static void settle(struct world *w, bool (*is_done)(struct world *), const char *what)
 {
     uint64_t end = w->now_us + SETTLE_S * SIM_S;
@@ -173,6 +184,7 @@ static void settle(struct world *w, bool (*is_done)(struct world *), const char 
             fail_to_settle(w, what);
         }
         world_run_until(w, w->now_us + STEP_MS * SIM_MS);
+        restart(w);
     }
 }
 
