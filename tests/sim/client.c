@@ -243,7 +243,6 @@ static void start(struct world *w, uint32_t i, const struct item *x)
         return;
     }
     a->member = c->member;
-    a->member_life = w->members[c->member].life;
     a->number = history_begin(w->history, w->now_us, &h);
     c->attempt = a;
     c->life++;

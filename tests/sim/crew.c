@@ -43,8 +43,10 @@ struct crew {
 
 /* ---- in the worker ---- */
 
+/* Said at once, and again in the summary. */
 static void note_failure(struct worker *w, uint64_t seed, const char *text)
 {
+    (void)fprintf(stderr, "seed %" PRIu64 " FAILED: %s\n", seed, text);
     if (w->n_failures < FAILURES_MAX) {
         struct failure *f = &w->failures[w->n_failures];
 

@@ -303,7 +303,7 @@ static void opened(struct member *m)
     core_set_incarnation(m->core, m->incarnation);
     check_opened(m);
     view_open(m);
-    check_observe(m);
+    truth_observe(m);
     world_push(w,
         (struct event){.at_us = w->now_us + w->set.heartbeat_ms * SIM_MS * 1000 / m->clock_permille,
             .kind = EVENT_TICK,

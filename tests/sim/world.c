@@ -293,6 +293,7 @@ static void world_free(struct world *w)
     clients_deinit(w);
     members_deinit(&w->founders);
     check_deinit(w);
+    truth_deinit(&w->truth);
     events_deinit(&w->events);
     history_free(w->history);
     strbuf_deinit(&w->failure);

@@ -168,7 +168,7 @@ struct attempt {
     struct store_call call;
     struct world *w; /* NULL: nobody waits any more */
     uint32_t client, member;
-    uint64_t member_life, number; /* history's */
+    uint64_t number; /* history's */
     enum item_kind kind;
     char key[16], *value; /* owned */
     struct compare compare;
@@ -180,7 +180,6 @@ struct client {
     uint32_t member; /* it talks to */
     struct attempt *attempt;
     uint64_t life; /* counts attempts */
-    uint64_t last_us;
     int64_t lease, seen_revision;
     bool last_ok;              /* its last call was answered well */
     int64_t mod[SIM_KEYS_MAX]; /* of each key as last seen */
@@ -194,9 +193,9 @@ struct todo {
 
 struct watch {
     struct world *w;
-    bool wanted, added, has_history, stalled;
+    bool wanted, added, stalled;
     uint32_t member;
-    uint64_t member_life, life, until_us;
+    uint64_t life, until_us;
     uint64_t key;
     char text[16];
     size_t number; /* history's */
@@ -226,8 +225,9 @@ struct truth {
 
 #define SIM_COUNTS(X)                                                                              \
     X(frames)                                                                                      \
-    X(frames_lost) X(frames_repeated) X(ticks) X(turns) X(writes) X(calls) X(reads) X(unknown)     \
-        X(watch_events) X(elections) X(fatals) X(refusals) X(entries_committed) X(converged_ms)
+    X(frames_lost)                                                                                 \
+    X(frames_repeated) X(ticks) X(turns) X(writes) X(calls) X(reads) X(unknown) X(watch_events)    \
+        X(elections) X(fatals) X(refusals) X(entries_committed) X(converged_ms)
 
 struct counts {
 #define X(name) uint64_t name;
@@ -382,10 +382,15 @@ void check_opened(struct member *m);
 /* After each step of that member. */
 void check_member(struct member *m);
 void check_frame(struct member *m, uint32_t to, struct bytes body);
-void check_observe(struct member *m);
-struct history_change change_of(const struct watch_event *e);
 /* The newest state of all members. */
 void check_equal(struct world *w, uint64_t mask);
+
+/* ---- truth.c ---- */
+
+/* From now on what m applies is compared with the truth, or is it. */
+void truth_observe(struct member *m);
+void truth_deinit(struct truth *t);
+struct history_change change_of(const struct watch_event *e);
 
 /* ---- end.c ---- */
 
