@@ -247,9 +247,11 @@ void check_frame(struct member *m, uint32_t to, struct bytes body)
 
 /* ---- commits ---- */
 
+/* A member whose disk was damaged afterwards may have had it, and said so: it counts like one that
+ * fails for good after its acknowledgement. */
 static bool view_has(const struct member *m, uint64_t index, uint64_t term)
 {
-    return view_term_of(&m->view, index) == term || (m->view.base > index && !m->damaged);
+    return m->damaged || view_term_of(&m->view, index) == term || m->view.base > index;
 }
 
 /* By the configuration that the leader counts with, on the disks themselves. */
