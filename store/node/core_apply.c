@@ -39,7 +39,6 @@ static int apply_lease_expire(struct store *s, const struct entry *e, uint64_t t
 {
     core_lease_revoked(s, e->lease_expire.id);
     if (e->lease_expire.term != term) {
-        MARK("expiry_of_older_leadership");
         return 0;
     }
     return mvcc_lease_revoke(s->mvcc, e->lease_expire.id, true);
