@@ -43,13 +43,15 @@ static void open_body(struct dec *d, struct bytes body, enum frame_kind kind)
 
 /* ---- raft's messages ---- */
 
-enum msg_flag { MSG_REJECT = 1, MSG_TRANSFER = 2, MSG_FLAGS_END = 4 };
+enum msg_flag { MSG_REJECT = 1, MSG_TRANSFER = 2, MSG_REPAIRING = 4, MSG_FLAGS_END = 8 };
 
 static void encode_head(const struct raft_msg *m, struct strbuf *s)
 {
     enc_u8(s, FRAME_RAFT);
     enc_u8(s, (uint8_t)m->type);
-    enc_u8(s, (uint8_t)((m->reject ? MSG_REJECT : 0) | (m->transfer ? MSG_TRANSFER : 0)));
+    enc_u8(s,
+        (uint8_t)((m->reject ? MSG_REJECT : 0) | (m->transfer ? MSG_TRANSFER : 0) |
+            (m->repairing ? MSG_REPAIRING : 0)));
     enc_u64(s, m->from);
     enc_u64(s, m->to);
     enc_varint(s, m->term);
@@ -106,6 +108,7 @@ static void decode_head(struct dec *d, struct raft_msg *m)
     m->type = (enum raft_msg_type)type;
     m->reject = (flags & MSG_REJECT) != 0;
     m->transfer = (flags & MSG_TRANSFER) != 0;
+    m->repairing = (flags & MSG_REPAIRING) != 0;
     m->from = dec_u64(d);
     m->to = dec_u64(d);
     m->term = dec_varint(d);

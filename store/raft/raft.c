@@ -58,6 +58,7 @@ int raft_new(
     r->election_timeout = options->election_ticks;
     r->term = restore->term;
     r->vote = restore->vote;
+    r->repair.sessions = restore->session;
     r->empty = buf_new(0);
     raft_log_init(&r->log, restore->snapshot);
     raft_confs_init(&r->confs, restore->snapshot.index, &restore->snapshot_conf);
@@ -72,6 +73,12 @@ int raft_new(
     }
     raft_stable_init(&r->stable, raft_log_last(&r->log));
     r->commit = r->commit_handed = r->applied = r->leader_match = restore->snapshot.index;
+    if (restore->repairing) {
+        if (r->term == 0) {
+            r->term = 1; /* the founding's, which every member has; messages of none are noise */
+        }
+        raft_repair_begin(r);
+    }
     *ret = r;
     return 0;
 }
@@ -141,6 +148,7 @@ static void check_invariants(const struct raft *r)
     decree_assert(
         r->role == RAFT_FOLLOWER || r->role == RAFT_PRECANDIDATE || r->vote == r->options.id);
     decree_assert(r->role != RAFT_LEADER || !raft_stable_hard_pending(&r->stable));
+    decree_assert(r->role == RAFT_FOLLOWER || !raft_is_repairing(r));
     decree_assert(r->out.n_held == 0 || raft_stable_hard_pending(&r->stable));
 }
 
@@ -176,6 +184,12 @@ static void answer_stale(struct raft *r, const struct raft_msg *m)
     }
 }
 
+/* Question and answer between members whose terms differ, and neither has to follow the other. */
+static bool speaks_of_no_term(enum raft_msg_type type)
+{
+    return type == RAFT_MSG_REPAIR_ASK || type == RAFT_MSG_REPAIR_REPLY;
+}
+
 /* Brings both sides to one term. Returns whether the message is to be handled. */
 static bool settle_term(struct raft *r, const struct raft_msg *m)
 {
@@ -202,7 +216,7 @@ static void step_msg(struct raft *r, const struct raft_msg *m)
     struct raft_peer *p = raft_peer_find(r, m->from);
 
     if (!raft_msg_is_sane(r, m) || (p == NULL && !stranger_may_say(m->type)) ||
-        !settle_term(r, m)) {
+        (!speaks_of_no_term(m->type) && !settle_term(r, m))) {
         return;
     }
     switch (m->type) {
@@ -242,6 +256,18 @@ static void step_msg(struct raft *r, const struct raft_msg *m)
     case RAFT_MSG_TIMEOUT_NOW:
         raft_on_timeout_now(r, m);
         break;
+    case RAFT_MSG_REPAIR_ASK:
+        raft_on_repair_ask(r, m);
+        break;
+    case RAFT_MSG_REPAIR_REPLY:
+        raft_on_repair_reply(r, p, m);
+        break;
+    case RAFT_MSG_REPAIR_GOAL:
+        raft_on_repair_goal(r, m);
+        break;
+    case RAFT_MSG_REPAIR_DONE:
+        raft_on_repair_done(r, p, m);
+        break;
     case RAFT_MSG_TYPE_END:
         break;
     }
@@ -252,6 +278,7 @@ static void step_tick(struct raft *r)
     r->ticks++;
     r->stable.stalled_ticks += r->stable.n != 0;
     raft_reads_tick(r);
+    raft_repair_tick(r);
     if (r->role == RAFT_LEADER) {
         raft_leader_tick(r);
     } else {
@@ -336,6 +363,7 @@ static void take_persist(struct raft *r, struct raft_persist *ret)
     ret->hard_changed = r->stable.hard_dirty;
     ret->term = r->term;
     ret->vote = r->vote;
+    ret->repairing = raft_is_repairing(r);
     ret->n_entries = (size_t)(last + 1 - from);
     ret->entries = ret->n_entries != 0 ? raft_log_at(&r->log, from) : NULL;
     ret->seq = raft_stable_take(&r->stable, last);
@@ -367,6 +395,7 @@ void raft_take_update(struct raft *r, struct raft_update *ret)
     } else {
         raft_reads_flush(r);
         raft_follower_flush(r);
+        raft_repair_flush(r);
     }
     take_persist(r, &ret->persist);
     raft_msg_bind_entries(r);
@@ -376,11 +405,12 @@ void raft_take_update(struct raft *r, struct raft_update *ret)
     ret->n_reads = r->reads.n_results;
     hand_out_commit(r);
     ret->commit = r->commit_handed;
-    ret->status_changed =
-        r->seen.term != r->term || r->seen.leader != r->leader || r->seen.role != r->role;
+    ret->status_changed = r->seen.term != r->term || r->seen.leader != r->leader ||
+        r->seen.role != r->role || r->seen.repairing != raft_is_repairing(r);
     r->seen.term = r->term;
     r->seen.leader = r->leader;
     r->seen.role = r->role;
+    r->seen.repairing = raft_is_repairing(r);
     r->taken = true;
     check_invariants(r);
 }
@@ -401,7 +431,13 @@ void raft_status(const struct raft *r, struct raft_status *ret)
         .stable = r->stable.index,
         .lease_proven = r->role == RAFT_LEADER && raft_peers_quorum_recent(r),
         .uncommitted_bytes = r->uncommitted_bytes,
+        .repairing = raft_is_repairing(r),
     };
+    if (ret->repairing) {
+        ret->repair.goal = r->repair.goal.term == r->term ? r->repair.goal.index : 0;
+        ret->repair.voters = raft_voters(r);
+        raft_repair_waits(r, &ret->repair.silent, &ret->repair.damaged);
+    }
 }
 
 size_t raft_progress(const struct raft *r, struct raft_progress ret[RAFT_MEMBERS_MAX])
@@ -421,6 +457,7 @@ size_t raft_progress(const struct raft *r, struct raft_progress ret[RAFT_MEMBERS
                 .inflight_msgs = p->window.n,
                 .inflight_bytes = p->window.bytes,
                 .recent_active = raft_peer_is_recent(r, p),
+                .repairing = p->repair != 0,
             };
         }
     }

@@ -85,6 +85,10 @@ enum raft_msg_type {
     RAFT_MSG_READ,       /* a follower asks the leader for a read index */
     RAFT_MSG_READ_REPLY, /* index to wait for; reject = ask again */
     RAFT_MSG_TIMEOUT_NOW,
+    RAFT_MSG_REPAIR_ASK, /* raft_repair.c tells these */
+    RAFT_MSG_REPAIR_REPLY,
+    RAFT_MSG_REPAIR_GOAL,
+    RAFT_MSG_REPAIR_DONE,
     RAFT_MSG_TYPE_END,
 };
 
@@ -97,9 +101,11 @@ struct raft_msg {
     struct raft_entry_id prev; /* APPEND: entry before the first; votes: the candidate's last */
     uint64_t commit;
     uint64_t index;   /* replies: last matching (or the rejected prev), reads: the read index */
-    uint64_t context; /* heartbeat: read-round nonce (0 = none); reads: the asker's context */
+    uint64_t context; /* heartbeat: read-round nonce (0 = none); reads: the asker's context; repair:
+                         its session */
     bool reject;
-    bool transfer;                    /* vote asked for by leadership transfer: ignores leases */
+    bool repairing; /* answers to a leader: from a member under repair, context = its session */
+    bool transfer;  /* vote asked for by leadership transfer: ignores leases */
     struct raft_entry_id hint;        /* rejected APPEND: where the follower's log may match */
     const struct raft_entry *entries; /* APPEND, PROPOSE */
     size_t n_entries;
@@ -160,7 +166,8 @@ struct raft_event {
 struct raft_persist {
     uint64_t seq; /* 0 = nothing to persist this time; else previous + 1 */
     bool hard_changed;
-    uint64_t term, vote; /* term and vote always go into one record */
+    uint64_t term, vote; /* term, vote and repairing always go into one record */
+    bool repairing;
     const struct raft_entry *entries;
     size_t n_entries;
 };
@@ -182,7 +189,7 @@ struct raft_update {
     size_t n_reads;
     uint64_t send_snapshot_to[RAFT_MEMBERS_MAX]; /* start a snapshot stream to these members */
     size_t n_send_snapshot;
-    bool status_changed; /* role, leader or term differ from the last update */
+    bool status_changed; /* role, leader, term or repairing differ from the last update */
 };
 
 /* ---- the machine ---- */
@@ -201,9 +208,12 @@ struct raft_options {
 };
 
 /* What was on disk: hard state, the snapshot's place and configuration (id {0,0} and an empty conf
- * when there is none), then the entries after it. References on payloads are taken. */
+ * when there is none; under repair the conf may be what the operator says), then the entries after
+ * it. References on payloads are taken. */
 struct raft_restore {
     uint64_t term, vote;
+    bool repairing;   /* something that was durable is lost: see raft_repair.c */
+    uint64_t session; /* random: never before a number near it, in any life of this member */
     struct raft_entry_id snapshot;
     struct raft_conf snapshot_conf;
     const struct raft_entry *entries;
@@ -230,6 +240,12 @@ struct raft_status {
     uint64_t stable;   /* last index known durable on this disk */
     bool lease_proven; /* leader: a quorum answered within the last election timeout */
     size_t uncommitted_bytes;
+    bool repairing;
+    struct {                    /* while repairing */
+        uint64_t goal;          /* index to reach; 0 = the leader has not told it */
+        uint64_t silent;        /* a voter that has yet to answer; RAFT_NONE = all have */
+        size_t damaged, voters; /* so many of all are under repair, this one included */
+    } repair;
 };
 void raft_status(const struct raft *r, struct raft_status *ret);
 
@@ -240,6 +256,7 @@ struct raft_progress {
     uint64_t match, next;
     size_t inflight_msgs, inflight_bytes;
     bool recent_active;
+    bool repairing;
 };
 /* The leader's view of the others; returns how many were written to ret (0 on a follower). */
 size_t raft_progress(const struct raft *r, struct raft_progress ret[RAFT_MEMBERS_MAX]);

@@ -140,7 +140,7 @@ static bool may_campaign(const struct raft *r)
     if (now->index > r->commit) {
         m = raft_conf_find(raft_confs_at(&r->confs, now->index - 1), r->options.id);
     }
-    return raft_is_voter(r) || (m != NULL && !m->learner);
+    return !raft_is_repairing(r) && (raft_is_voter(r) || (m != NULL && !m->learner));
 }
 
 void raft_campaign(struct raft *r)
@@ -206,7 +206,7 @@ void raft_on_vote(struct raft *r, const struct raft_msg *m)
     struct raft_msg reply =
         raft_msg_make(r, pre ? RAFT_MSG_PREVOTE_REPLY : RAFT_MSG_VOTE_REPLY, m->from);
 
-    if (raft_has_lease(r) && (pre || !m->transfer)) {
+    if (raft_is_repairing(r) || (raft_has_lease(r) && (pre || !m->transfer))) {
         return;
     }
     if (grant && pre) {

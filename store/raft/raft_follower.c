@@ -27,6 +27,7 @@ static void reject(struct raft *r, const struct raft_msg *m)
     reply.reject = true;
     reply.index = m->prev.index;
     reply.hint = raft_log_find(&r->log, m->prev);
+    raft_repair_sign(r, &reply);
     raft_msg_push(r, &reply);
 }
 
@@ -92,9 +93,11 @@ void raft_on_heartbeat(struct raft *r, const struct raft_msg *m)
     if (!hear_leader(r, m)) {
         return;
     }
+    raft_repair_check_loss(r, m);
     advance_commit(r, m->commit);
     reply.context = m->context;
     reply.index = r->leader_match;
+    raft_repair_sign(r, &reply);
     raft_msg_push(r, &reply);
 }
 
@@ -113,6 +116,7 @@ void raft_follower_flush(struct raft *r)
         return;
     }
     r->ack_sent = reply.index;
+    raft_repair_sign(r, &reply);
     raft_msg_push(r, &reply);
 }
 

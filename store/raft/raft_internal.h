@@ -137,6 +137,7 @@ struct raft_window {
 };
 
 enum raft_ballot { RAFT_BALLOT_NONE, RAFT_BALLOT_GRANTED, RAFT_BALLOT_REJECTED };
+enum raft_answer { RAFT_ANSWER_NONE, RAFT_ANSWER_INTACT, RAFT_ANSWER_REPAIRING };
 
 struct raft_peer {
     uint64_t id;
@@ -147,9 +148,13 @@ struct raft_peer {
     bool ping;       /* REPLICATE: send an empty append to find out whether some were lost */
     bool beat;       /* owes it a heartbeat */
     uint64_t match, next;
-    uint64_t commit_sent; /* highest commit index that an append told it */
-    uint64_t heard_at;    /* tick of its last answer in this leadership; 0 = never */
-    uint64_t read_ack;    /* newest read round it confirmed */
+    uint64_t commit_sent;    /* highest commit index that an append told it */
+    uint64_t heard_at;       /* tick of its last answer in this leadership; 0 = never */
+    uint64_t read_ack;       /* newest read round it confirmed */
+    uint64_t repair;         /* leader: it is under repair, in this session; 0 = it is not */
+    uint64_t goal;           /* of that repair: the log's end when it was first heard of … */
+    uint64_t goal_round;     /* … and the read round that has to be confirmed since */
+    enum raft_answer answer; /* under repair: its answer to REPAIR_ASK */
     struct raft_window window;
 };
 
@@ -161,6 +166,8 @@ void raft_peers_rebuild(struct raft *r);
 void raft_peers_deinit(struct raft *r);
 struct raft_peer *raft_peer_find(struct raft *r, uint64_t id);
 void raft_peers_reset(struct raft *r);
+/* Nothing is known of its log; it goes on from next. */
+void raft_peer_reset(struct raft_peer *p, uint64_t next);
 bool raft_peer_is_recent(const struct raft *r, const struct raft_peer *p);
 /* A majority of voters, this one included, answered within the last election timeout. */
 bool raft_peers_quorum_recent(const struct raft *r);
@@ -200,6 +207,8 @@ void raft_reads_drop(struct raft *r);
 void raft_reads_tick(struct raft *r);
 /* Begins a round for the reads of this turn and answers those that are confirmed. */
 void raft_reads_flush(struct raft *r);
+/* The newest round that a majority has confirmed. */
+uint64_t raft_reads_confirmed(const struct raft *r);
 /* Nonce that heartbeats carry now: 0 when no round waits. */
 uint64_t raft_reads_nonce(const struct raft *r);
 
@@ -264,6 +273,39 @@ int raft_transfer(struct raft *r, uint64_t peer);
 void raft_leader_tick(struct raft *r);
 void raft_leader_flush(struct raft *r, struct raft_update *ret);
 
+/* ---- raft_repair.c ---- */
+
+struct raft_repair {
+    uint64_t session;          /* of the repair under way, never used before; 0 = intact */
+    uint64_t sessions;         /* the last one used */
+    struct raft_entry_id goal; /* leader's term and index to reach; 0/0 = not told */
+    bool ask_due;
+};
+
+/* A part of what was durable is lost: from now on, durably. */
+void raft_repair_begin(struct raft *r);
+void raft_repair_tick(struct raft *r);
+/* Asks who has not answered; ends the repair when it may. */
+void raft_repair_flush(struct raft *r);
+/* Marks an answer to a leader as not to be counted. */
+void raft_repair_sign(const struct raft *r, struct raft_msg *reply);
+/* Who has not answered (the first of them) and how many voters are under repair. */
+void raft_repair_waits(const struct raft *r, uint64_t *ret_silent, size_t *ret_damaged);
+void raft_on_repair_reply(struct raft *r, struct raft_peer *p, const struct raft_msg *m);
+void raft_on_repair_goal(struct raft *r, const struct raft_msg *m);
+/* A heartbeat of the own leader: does it say that more was acknowledged than is here? */
+void raft_repair_check_loss(struct raft *r, const struct raft_msg *heartbeat);
+
+void raft_on_repair_ask(struct raft *r, const struct raft_msg *m);
+
+/* Leader: notes what an answer says of repair. False: the answer must not be used. */
+bool raft_repair_hear(struct raft *r, struct raft_peer *p, const struct raft_msg *m);
+/* Leader: somebody is under repair. */
+bool raft_repair_is_led(const struct raft *r);
+/* Leader: tells a member under repair its goal, once that is proven. */
+void raft_repair_beat(struct raft *r, const struct raft_peer *p);
+void raft_on_repair_done(struct raft *r, struct raft_peer *p, const struct raft_msg *m);
+
 /* ---- raft.c ---- */
 
 struct raft {
@@ -300,6 +342,7 @@ struct raft {
     bool timeout_now_sent;
     size_t uncommitted_bytes;
 
+    struct raft_repair repair;
     struct raft_reads reads;
     struct raft_outbox out;
     struct buf *empty; /* payload of the leader's own entry */
@@ -307,6 +350,7 @@ struct raft {
     struct {
         uint64_t term, leader;
         enum raft_role role;
+        bool repairing;
     } seen; /* of the last update */
 };
 
@@ -314,6 +358,10 @@ struct raft {
 void raft_append_entry(struct raft *r, const struct raft_entry *e);
 /* Cuts the log; the configuration before comes back. */
 void raft_truncate_log(struct raft *r, uint64_t index);
+static inline bool raft_is_repairing(const struct raft *r)
+{
+    return r->repair.session != 0;
+}
 static inline bool raft_is_voter(const struct raft *r)
 {
     return r->self != NULL && !r->self->learner;

@@ -107,7 +107,7 @@ int raft_transfer(struct raft *r, uint64_t peer)
     if (r->role != RAFT_LEADER) {
         return RAFT_NOT_LEADER;
     }
-    if (p == NULL || p->learner) {
+    if (p == NULL || p->learner || p->repair != 0) {
         return RAFT_REFUSED;
     }
     if (peer != r->options.id && peer != r->transfer_to) {
@@ -169,7 +169,7 @@ static void flush_transfer(struct raft *r)
     if (r->transfer_to == RAFT_NONE || r->timeout_now_sent) {
         return;
     }
-    if (p == NULL || p->learner) {
+    if (p == NULL || p->learner || p->repair != 0) {
         r->transfer_to = RAFT_NONE;
     } else if (p->match == raft_log_last(&r->log)) {
         struct raft_msg m = raft_msg_make(r, RAFT_MSG_TIMEOUT_NOW, p->id);

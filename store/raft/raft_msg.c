@@ -8,12 +8,20 @@
  * APPEND           own         prev, entries after it, commit
  * APPEND_REPLY     own         accepted: index = durable and matching up to here;
  *                              rejected: index = the prev refused, hint = where the logs may meet
- * HEARTBEAT        own         commit = min(match, commit); context = read round or 0
+ * HEARTBEAT        own         commit = min(match, commit); context = read round or 0;
+ *                              index = match: what this member acknowledged
  * HEARTBEAT_REPLY  own         context as received; index = matching up to here, durable or not
  * PROPOSE          own: the leadership it is meant for; entries: types and payloads, no ids
  * READ             own         context = of the asker
  * READ_REPLY       own         context of the asker; index, or reject = ask again
  * TIMEOUT_NOW      own         (stand for election at once)
+ * REPAIR_ASK       own         context = session of the repair
+ * REPAIR_REPLY     own         context as received; reject = under repair as well
+ * REPAIR_GOAL      own         context = session; index = healed when all up to here is durable
+ * REPAIR_DONE      own         context as in REPAIR_GOAL
+ *
+ * APPEND_REPLY and HEARTBEAT_REPLY of a member under repair carry repairing, and its session as
+ * context; so a heartbeat's answer then confirms no read round.
  *
  * Fields not named are zero and not read. A reply whose term is higher tells a stale sender so.
  *
@@ -100,7 +108,14 @@ bool raft_msg_is_sane(const struct raft *r, const struct raft_msg *m)
         return true;
     case RAFT_MSG_READ:
     case RAFT_MSG_READ_REPLY:
+    case RAFT_MSG_REPAIR_ASK:
+    case RAFT_MSG_REPAIR_REPLY:
+    case RAFT_MSG_REPAIR_GOAL:
+    case RAFT_MSG_REPAIR_DONE:
         return m->context != 0;
+    case RAFT_MSG_APPEND_REPLY:
+    case RAFT_MSG_HEARTBEAT_REPLY:
+        return !m->repairing || m->context != 0;
     default:
         return true;
     }

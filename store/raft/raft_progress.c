@@ -60,7 +60,7 @@ static void window_clear(struct raft_window *w)
 
 /* ---- the peers ---- */
 
-static void peer_reset(struct raft_peer *p, uint64_t next)
+void raft_peer_reset(struct raft_peer *p, uint64_t next)
 {
     struct raft_window window = p->window;
 
@@ -72,7 +72,7 @@ static void peer_reset(struct raft_peer *p, uint64_t next)
 void raft_peers_reset(struct raft *r)
 {
     for (size_t i = 0; i < r->n_peers; i++) {
-        peer_reset(&r->peers[i], raft_log_last(&r->log) + 1);
+        raft_peer_reset(&r->peers[i], raft_log_last(&r->log) + 1);
     }
 }
 
@@ -131,7 +131,9 @@ bool raft_peers_quorum_recent(const struct raft *r)
     size_t recent = 0;
 
     for (size_t i = 0; i < r->n_peers; i++) {
-        recent += !r->peers[i].learner && raft_peer_is_recent(r, &r->peers[i]);
+        const struct raft_peer *p = &r->peers[i];
+
+        recent += !p->learner && p->repair == 0 && raft_peer_is_recent(r, p);
     }
     return raft_quorum_vote(raft_voters(r), recent, 0) == RAFT_VOTE_WON;
 }
@@ -145,7 +147,7 @@ uint64_t raft_peers_quorum_match(const struct raft *r)
         const struct raft_peer *p = &r->peers[i];
 
         if (!p->learner) {
-            match[n++] = p == r->self ? r->stable.index : p->match;
+            match[n++] = p == r->self ? r->stable.index : p->repair == 0 ? p->match : 0;
         }
     }
     return raft_quorum_value(match, n);
@@ -199,6 +201,9 @@ static void on_accepted(struct raft *r, struct raft_peer *p, uint64_t index)
 
 void raft_on_append_reply(struct raft *r, struct raft_peer *p, const struct raft_msg *m)
 {
+    if (!raft_repair_hear(r, p, m)) {
+        return;
+    }
     p->heard_at = r->ticks;
     if (m->reject) {
         on_rejected(r, p, m);
@@ -209,8 +214,11 @@ void raft_on_append_reply(struct raft *r, struct raft_peer *p, const struct raft
 
 void raft_on_heartbeat_reply(struct raft *r, struct raft_peer *p, const struct raft_msg *m)
 {
+    if (!raft_repair_hear(r, p, m)) {
+        return;
+    }
     p->heard_at = r->ticks;
-    if (m->context > p->read_ack && m->context <= r->reads.nonce) {
+    if (!m->repairing && m->context > p->read_ack && m->context <= r->reads.nonce) {
         p->read_ack = m->context;
     }
     if (p->state == RAFT_PROBE) {
@@ -324,8 +332,10 @@ void raft_peers_flush(struct raft *r, struct raft_update *ret)
             struct raft_msg m = raft_msg_make(r, RAFT_MSG_HEARTBEAT, p->id);
 
             m.commit = MIN(p->match, r->commit);
+            m.index = p->match;
             m.context = raft_reads_nonce(r);
             raft_msg_push(r, &m);
+            raft_repair_beat(r, p);
             p->beat = false;
         }
         flush_peer(r, p, ret);

@@ -155,7 +155,7 @@ static void begin_round(struct raft *r)
     r->beat = true;
 }
 
-static uint64_t confirmed_round(const struct raft *r)
+uint64_t raft_reads_confirmed(const struct raft *r)
 {
     uint64_t acks[RAFT_MEMBERS_MAX];
     size_t n = 0;
@@ -164,7 +164,7 @@ static uint64_t confirmed_round(const struct raft *r)
         const struct raft_peer *p = &r->peers[i];
 
         if (!p->learner) {
-            acks[n++] = p == r->self ? r->reads.nonce : p->read_ack;
+            acks[n++] = p == r->self ? r->reads.nonce : p->repair == 0 ? p->read_ack : 0;
         }
     }
     return raft_quorum_value(acks, n);
@@ -188,7 +188,7 @@ void raft_reads_flush(struct raft *r)
     if (unasked && raft_log_term(&r->log, r->commit) == r->term) {
         begin_round(r);
     }
-    confirmed = confirmed_round(r);
+    confirmed = raft_reads_confirmed(r);
     while (q->head < q->begun && q->list[q->head].round <= confirmed) {
         finish(r, &q->list[q->head], q->list[q->head].index, false);
         q->head++;
@@ -197,5 +197,5 @@ void raft_reads_flush(struct raft *r)
 
 uint64_t raft_reads_nonce(const struct raft *r)
 {
-    return r->reads.head < r->reads.begun ? r->reads.nonce : 0;
+    return r->reads.head < r->reads.begun || raft_repair_is_led(r) ? r->reads.nonce : 0;
 }

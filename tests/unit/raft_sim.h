@@ -32,6 +32,7 @@ struct sim_write {
     uint64_t seq;
     bool hard;
     uint64_t term, vote;
+    bool repairing;
     struct raft_entry *entries; /* owned, payloads referenced */
     size_t n_entries;
     bool is_reset; /* a snapshot took the place of the log */
@@ -49,6 +50,7 @@ struct sim_node {
 
     /* on its disk */
     uint64_t term, vote;
+    bool repairing;            /* a part was lost, and this is known */
     struct raft_entry_id base; /* the entry before the log's first */
     struct raft_entry *log;
     size_t n_log, log_cap;
@@ -56,6 +58,11 @@ struct sim_node {
     struct raft_conf snap_conf;
     struct sim_write *writes; /* under way, in order */
     size_t n_writes, writes_cap;
+
+    /* What it had before it was damaged and has acknowledged, while it is under repair. */
+    struct raft_entry_id *lost;
+    size_t n_lost, lost_cap;
+    uint64_t lost_snap;
 
     uint64_t applied, hash, commit;
     uint64_t
@@ -83,6 +90,8 @@ struct sim {
     size_t n_pool, pool_cap;
     uint64_t random; /* state of the generator that events draw from */
     uint64_t next_context;
+    uint64_t next_session;
+    struct raft_conf founders;
 
     struct sim_committed *committed; /* [0] stands for the empty log */
     size_t n_committed, committed_cap;
@@ -90,7 +99,7 @@ struct sim {
     uint64_t vote_of[SIM_NODES_MAX + 1][SIM_TERMS_MAX];
     uint64_t max_term;
     struct hmap known;
-    size_t n_reads_ok, n_snapshots, n_elections;
+    size_t n_reads_ok, n_snapshots, n_elections, n_damaged, n_healed;
 
     struct strbuf *trace; /* NULL = silent */
     char where[64];       /* names the run in a failure */
@@ -172,7 +181,7 @@ static inline void sim_trace_entries(struct strbuf *t, const struct raft_entry *
 
 static const char *const sim_msg_names[RAFT_MSG_TYPE_END] = {"?", "vote", "vote-reply", "prevote",
     "prevote-reply", "append", "append-reply", "heartbeat", "heartbeat-reply", "propose", "read",
-    "read-reply", "timeout-now"};
+    "read-reply", "timeout-now", "repair-ask", "repair-reply", "repair-goal", "repair-done"};
 
 static inline void sim_trace_msg(struct strbuf *t, const struct raft_msg *m)
 {
@@ -186,11 +195,14 @@ static inline void sim_trace_msg(struct strbuf *t, const struct raft_msg *m)
         strbuf_printf(t, " commit=%llu", (unsigned long long)m->commit);
     }
     if (m->type == RAFT_MSG_APPEND_REPLY || m->type == RAFT_MSG_HEARTBEAT_REPLY ||
-        m->type == RAFT_MSG_READ_REPLY) {
+        m->type == RAFT_MSG_READ_REPLY || m->type == RAFT_MSG_REPAIR_GOAL) {
         strbuf_printf(t, " index=%llu", (unsigned long long)m->index);
     }
     if (m->context != 0) {
         strbuf_printf(t, " context=%llu", (unsigned long long)m->context);
+    }
+    if (m->repairing) {
+        strbuf_append_str(t, " repairing");
     }
     if (m->transfer) {
         strbuf_append_str(t, " transfer");
@@ -213,8 +225,8 @@ static inline void sim_trace_status(struct strbuf *t, const struct raft *r)
     struct raft_status st;
 
     raft_status(r, &st);
-    strbuf_printf(t, "%s term=%llu leader=%llu", roles[st.role], (unsigned long long)st.term,
-        (unsigned long long)st.leader);
+    strbuf_printf(t, "%s term=%llu leader=%llu%s", roles[st.role], (unsigned long long)st.term,
+        (unsigned long long)st.leader, st.repairing ? " repairing" : "");
 }
 
 /* ---- copies ---- */
@@ -336,6 +348,17 @@ static inline bool sim_disk_has(const struct sim_node *n, struct raft_entry_id i
     return id.index <= sim_disk_last(n) && n->log[id.index - n->base.index - 1].id.term == id.term;
 }
 
+/* It has that entry, or had it when it acknowledged it. */
+static inline bool sim_disk_had(const struct sim_node *n, struct raft_entry_id id)
+{
+    for (size_t i = 0; i < n->n_lost; i++) {
+        if (n->lost[i].index == id.index && n->lost[i].term == id.term) {
+            return true;
+        }
+    }
+    return id.index <= n->lost_snap || sim_disk_has(n, id);
+}
+
 static inline void sim_disk_cut(struct sim_node *n, uint64_t index)
 {
     while (n->n_log != 0 && sim_disk_last(n) >= index) {
@@ -362,7 +385,14 @@ static inline void sim_disk_write(
         SIM_CHECK(s, w->term >= n->term, "disk %d: the term goes back", (int)n->id);
         n->term = w->term;
         n->vote = w->vote;
-        sim_check_vote(s, n->id, w->term, w->vote);
+        if (!n->repairing || w->repairing) {
+            sim_check_vote(s, n->id, w->term, w->vote);
+        } else {
+            s->n_healed++; /* its vote in this term is given away, to whomever */
+            n->n_lost = 0;
+            n->lost_snap = 0;
+        }
+        n->repairing = w->repairing;
     }
     for (size_t i = 0; i < n_entries; i++) {
         const struct raft_entry *e = &w->entries[i];
@@ -400,8 +430,10 @@ static inline void sim_check_msg(struct sim *s, struct sim_node *n, const struct
     bool asks = m->type == RAFT_MSG_PROPOSE || m->type == RAFT_MSG_READ;
 
     SIM_CHECK(s, m->from == n->id && m->to != n->id && m->to != 0, "bad addresses");
-    SIM_CHECK(s, is_pre || asks || n->term >= m->term,
-        "%d speaks for term %llu before it is durable", (int)n->id, (unsigned long long)m->term);
+    uint64_t term = MAX(n->term, n->n_log != 0 ? n->log[n->n_log - 1].id.term : n->base.term);
+
+    SIM_CHECK(s, is_pre || asks || term >= m->term, "%d speaks for term %llu before it is durable",
+        (int)n->id, (unsigned long long)m->term);
     if (m->type == RAFT_MSG_VOTE || (m->type == RAFT_MSG_VOTE_REPLY && !m->reject)) {
         uint64_t vote = m->type == RAFT_MSG_VOTE ? n->id : m->to;
 
@@ -426,7 +458,7 @@ static inline void sim_check_quorum(struct sim *s, const struct raft *r, struct 
     for (size_t i = 0; i < conf->n; i++) {
         if (!conf->members[i].learner) {
             voters++;
-            durable += sim_disk_has(&s->nodes[conf->members[i].id], id);
+            durable += sim_disk_had(&s->nodes[conf->members[i].id], id);
         }
     }
     SIM_CHECK(s, durable > voters / 2, "commit %llu/%llu stands on %zu of %zu",
@@ -502,7 +534,10 @@ static inline int sim_event(struct sim *s, struct sim_node *n, struct raft_event
 static inline void sim_start(struct sim *s, struct sim_node *n)
 {
     struct raft_options options = s->options;
-    struct raft_restore restore = {.term = n->term, .vote = n->vote};
+    struct raft_restore restore = {.term = n->term,
+        .vote = n->vote,
+        .repairing = n->repairing,
+        .session = s->next_session += 100};
     int rc;
 
     if (n->snap.index > n->base.index) {
@@ -522,7 +557,8 @@ static inline void sim_start(struct sim *s, struct sim_node *n)
     }
     options.id = n->id;
     restore.snapshot = n->snap;
-    restore.snapshot_conf = n->snap_conf;
+    restore.snapshot_conf =
+        n->repairing && n->snap.index == 0 && n->n_log == 0 ? s->founders : n->snap_conf;
     restore.entries = n->log;
     restore.n_entries = n->n_log;
     rc = raft_new(&options, &restore, &n->r);
@@ -549,6 +585,31 @@ static inline void sim_crash(struct sim *s, struct sim_node *n, size_t whole, si
     }
     n->r = raft_free(n->r);
     n->n_reads = 0;
+}
+
+/* The disk of a member that is down loses the log from `index` on, and from 0 on everything, and
+ * remembers a term no newer than `term`; that this is so is known to it. */
+static inline void sim_damage(struct sim *s, struct sim_node *n, uint64_t index, uint64_t term)
+{
+    n->lost_snap = MAX(n->lost_snap, n->snap.index);
+    for (size_t i = 0; i < n->n_log; i++) {
+        n->lost = sim_grow(n->lost, n->n_lost, &n->lost_cap, sizeof(*n->lost));
+        n->lost[n->n_lost++] = n->log[i].id;
+    }
+    if (index <= n->base.index) {
+        n->snap = (struct raft_entry_id){0};
+        n->snap_conf = (struct raft_conf){0};
+        sim_disk_reset(n, n->snap);
+    } else {
+        sim_disk_cut(n, index);
+    }
+    if (term < n->term) {
+        n->term = MAX(
+            MAX(term, n->snap.term), n->n_log != 0 ? n->log[n->n_log - 1].id.term : n->base.term);
+        n->vote = 0;
+    }
+    n->repairing = true;
+    s->n_damaged++;
 }
 
 /* One write under way becomes durable. */
@@ -656,13 +717,14 @@ static inline void sim_take_persist(struct sim *s, struct sim_node *n, const str
         .hard = p->hard_changed,
         .term = p->term,
         .vote = p->vote,
+        .repairing = p->repairing,
         .entries = sim_copy_entries(p->entries, p->n_entries),
         .n_entries = p->n_entries};
     if (s->trace != NULL) {
         strbuf_printf(s->trace, "  %d writes #%llu", (int)n->id, (unsigned long long)p->seq);
         if (p->hard_changed) {
-            strbuf_printf(s->trace, " term=%llu vote=%llu", (unsigned long long)p->term,
-                (unsigned long long)p->vote);
+            strbuf_printf(s->trace, " term=%llu vote=%llu%s", (unsigned long long)p->term,
+                (unsigned long long)p->vote, p->repairing ? " repairing" : "");
         }
         sim_trace_entries(s->trace, p->entries, p->n_entries);
         strbuf_append_char(s->trace, '\n');
@@ -800,7 +862,7 @@ static inline void sim_init(struct sim *s, size_t nodes, const struct raft_conf 
     _cleanup_buf_ struct buf *payload = sim_conf_payload(conf);
     struct raft_entry first = raft_bootstrap_entry(payload);
 
-    *s = (struct sim){.n_nodes = nodes, .options = *options, .random = seed};
+    *s = (struct sim){.n_nodes = nodes, .options = *options, .random = seed, .founders = *conf};
     sim_register_commit(s, 0, 0);
     for (size_t i = 1; i <= nodes; i++) {
         struct sim_node *n = &s->nodes[i];
@@ -831,6 +893,7 @@ static inline void sim_deinit(struct sim *s)
         free(n->log);
         free(n->writes);
         free(n->reads);
+        free(n->lost);
     }
     while (s->n_pool > 0) {
         sim_pool_remove(s, s->n_pool - 1);

@@ -13,6 +13,8 @@
  * [COUNT]]      repeat A>B (what waits there comes once more, behind) persist N [COUNT] batches
  * under way become durable, all or so many cut A B / heal          deliver drops what crosses, both
  * ways crash N [WHOLE [PART]]  loses what is under way but for so many batches and entries start N
+ *     damage N INDEX [TERM]   the disk of N, which is down, loses the log from INDEX on and all
+ * terms above TERM; 0 loses everything; N knows lose N INDEX            the same without N knowing
  *     settle                  delivers and persists silently until nothing is left
  *     status / log N          what they say
  *     inject A>B TYPE [term= prev=T/I commit= index= context= hint=T/I reject transfer T/I:VALUE…]
@@ -389,6 +391,20 @@ static void cmd_crash(struct script *x)
     sim_crash(&x->s, node_arg(x, 1, true), arg(x, 2, 0), arg(x, 3, 0));
 }
 
+static void cmd_damage(struct script *x)
+{
+    sim_damage(&x->s, node_arg(x, 1, false), arg(x, 2, 0), arg(x, 3, UINT64_MAX));
+}
+
+/* An old image of the disk: nothing says that something is missing. */
+static void cmd_lose(struct script *x)
+{
+    struct sim_node *n = node_arg(x, 1, false);
+
+    sim_damage(&x->s, n, arg(x, 2, 0), arg(x, 3, UINT64_MAX));
+    n->repairing = false;
+}
+
 static void cmd_start(struct script *x)
 {
     sim_start(&x->s, node_arg(x, 1, false));
@@ -425,7 +441,9 @@ static void say_progress(struct script *x, const struct raft *r)
         strbuf_printf(&x->out, "    %llu%s %s match=%llu next=%llu window=%zu%s\n",
             (unsigned long long)p[i].id, p[i].learner ? "l" : "", states[p[i].state],
             (unsigned long long)p[i].match, (unsigned long long)p[i].next, p[i].inflight_msgs,
-            p[i].recent_active ? "" : " silent");
+            p[i].repairing           ? " repairing"
+                : p[i].recent_active ? ""
+                                     : " silent");
     }
 }
 
@@ -550,6 +568,8 @@ static const struct {
     {"cut", cmd_cut},
     {"heal", cmd_heal},
     {"crash", cmd_crash},
+    {"damage", cmd_damage},
+    {"lose", cmd_lose},
     {"start", cmd_start},
     {"settle", cmd_settle},
     {"status", cmd_status},
