@@ -3,6 +3,7 @@
 #include "wal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "wal_internal.h"
@@ -17,6 +18,7 @@ void wal_recovery_deinit(struct wal_recovery *r)
     }
     free(r->entries);
     free(r->passed_over);
+    free(r->damage);
     *r = (struct wal_recovery){0};
 }
 
@@ -48,6 +50,7 @@ static struct wal *wal_new(const struct wal_options *o)
     list_init(&w->snaps);
     list_init(&w->snaps_dropped);
     list_init(&w->snaps_aborting);
+    list_init(&w->salvage.segments);
     return w;
 }
 
@@ -60,8 +63,26 @@ static void take_segments(struct wal *w, struct list *segments)
     list_splice_tail(&w->segments, segments);
 }
 
+/* One of the copies of what the header page says is damaged: put right before a second one is. */
+static int mend_headers(struct wal *w, struct list *segments, struct err *reterr)
+{
+    int rc = 0;
+
+    list_for_each (l, segments) {
+        struct wal_segment *s = list_entry(l, struct wal_segment, link);
+
+        rc = s->header_damaged && rc == 0 ? wal_segment_mend(w->disk, s) : rc;
+        if (rc < 0) {
+            return err_set(reterr, rc,
+                "cannot mend the damaged header of wal/%016" PRIx64 ".seg: %s", s->seq,
+                err_text(rc));
+        }
+    }
+    return rc;
+}
+
 /* Everything is proven before anything is changed. */
-static int open_steps(struct wal *w, struct wal_recovery *rec, struct err *reterr)
+static int open_steps(struct wal *w, bool salvage, struct wal_recovery *rec, struct err *reterr)
 {
     _cleanup_(wal_found_deinit) struct wal_found found;
     int rc;
@@ -69,13 +90,22 @@ static int open_steps(struct wal *w, struct wal_recovery *rec, struct err *reter
     wal_found_init(&found);
     rc = snap_files_load(w->disk, &w->snaps, rec, reterr);
     if (rc == 0) {
-        rc = wal_recover(w->disk, &found, rec, reterr);
+        rc = wal_recover(w->disk, &found, rec, salvage ? &w->salvage : NULL, reterr);
+    }
+    if (rc == 0 && rec->damage != NULL) {
+        return wal_salvage_check(&w->snaps, rec, reterr);
     }
     if (rc == 0) {
         rc = snap_files_tidy(w->disk, reterr);
     }
     if (rc == 0) {
+        rc = rec->repairing ? wal_repair_adopt(w, &found.unused, reterr) : 0;
+    }
+    if (rc == 0) {
         rc = wal_keep_adopt(w, &found.unused, reterr);
+    }
+    if (rc == 0) {
+        rc = mend_headers(w, &found.segments, reterr);
     }
     if (rc < 0 || rec->is_new) {
         return rc;
@@ -87,6 +117,7 @@ static int open_steps(struct wal *w, struct wal_recovery *rec, struct err *reter
     w->identity = rec->identity;
     w->tail.term = rec->term;
     w->tail.vote = rec->vote;
+    w->tail.repairing = rec->repairing;
     rc = wal_write_open(w, &found, reterr);
     if (rc == 0) {
         wal_threads_start(w);
@@ -102,7 +133,7 @@ int wal_open(const struct wal_options *options, struct wal **ret, struct wal_rec
 
     *ret_recovery = (struct wal_recovery){0};
     if (rc == 0) {
-        rc = open_steps(w, ret_recovery, reterr);
+        rc = open_steps(w, options->salvage, ret_recovery, reterr);
         if (rc < 0) {
             (void)err_prefix(reterr, "%s", w->dir);
         }
@@ -121,17 +152,16 @@ int wal_open(const struct wal_options *options, struct wal **ret, struct wal_rec
 int wal_create(struct wal *w, struct wal_identity identity, struct err *reterr)
 {
     _cleanup_strbuf_ struct strbuf records = {0};
-    uint64_t salt = w->disk->ops->random(w->disk);
+    const struct wal_label label = {1, w->disk->ops->random(w->disk), identity};
     struct wal_tail *t = &w->tail;
     const char *step = "";
     int rc;
 
     decree_assert(!w->created && identity.cluster_id != 0 && identity.member_id != 0);
     w->identity = identity;
-    wal_write_first(w, salt, &records);
-    rc =
-        wal_segment_create(w->disk, 1, salt, MIN(w->segment_bytes, (size_t)WAL_SEGMENT_BYTES_FIRST),
-            strbuf_bytes(&records), NULL, &w->current, &step);
+    wal_write_first(w, label.salt, &records);
+    rc = wal_segment_create(w->disk, &label, MIN(w->segment_bytes, (size_t)WAL_SEGMENT_BYTES_FIRST),
+        strbuf_bytes(&records), NULL, &w->current, &step);
     if (rc < 0) {
         return err_set(
             reterr, rc, "%s of the first segment in %s/wal failed: %s", step, w->dir, err_text(rc));
@@ -195,6 +225,7 @@ struct wal *wal_close(struct wal *w)
     free_segments(&w->segments);
     free_segments(&w->spares);
     free_segments(&w->dropped);
+    free_segments(&w->salvage.segments);
     free_snaps(&w->snaps);
     free_snaps(&w->snaps_dropped);
     strbuf_deinit(&w->tail.buf);

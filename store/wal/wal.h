@@ -9,7 +9,8 @@
  * Records: a header with a checksum of its own, a body with a second one, both bound to segment and
  * offset; every record states up to where the log was durable when it was written. Damage beyond
  * that mark is a torn write of something never acknowledged and is cut off; damage before it is
- * corruption: DECREE_ECORRUPT, naming file and offset, and nothing is changed.
+ * corruption: DECREE_ECORRUPT, naming file and offset, and nothing is changed. A member that has
+ * others may go on with what is whole, marked as under repair (wal_repair).
  *
  * One write and one fdatasync a batch in the log's own thread; batches queued meanwhile are merged
  * into the next write. An error of write or fdatasync stops the process (decree_fatal): it is never
@@ -42,6 +43,7 @@ struct wal_options {
     void (*wake)(void *data);
     void *wake_data;
     struct wal_disk *disk; /* NULL = the real one; else borrowed until wal_close */
+    bool salvage;          /* damage is no error: see wal_recovery.damage */
 };
 
 struct wal_entry {
@@ -64,6 +66,11 @@ struct wal_recovery {
     struct wal_entry *entries; /* those after the snapshot, without a gap */
     size_t n_entries;
     uint64_t torn_bytes; /* cut off at the tail, 0 usually; worth a log line */
+    bool repairing;      /* the log says that it is under repair */
+    /* With wal_options.salvage: what is damaged and where. Then the rest is what could be saved:
+     * the newest term any record speaks of, the newest whole snapshot, the entries that go on from
+     * it up to the damage. Nothing was changed: call wal_repair before anything else, or close. */
+    char *damage;
     char *passed_over; /* a newer snapshot that is damaged and why; NULL usually; worth a warning */
 };
 void wal_recovery_deinit(struct wal_recovery *r);
@@ -75,6 +82,10 @@ int wal_open(const struct wal_options *options, struct wal **ret, struct wal_rec
     struct err *reterr);
 /* Stamps a new directory with its identity, durably. Once, when recovery said is_new. */
 int wal_create(struct wal *w, struct wal_identity identity, struct err *reterr);
+/* After an open that met damage: begins a new log with what was saved, durably marked as under
+ * repair until a hard state says otherwise. What is damaged is kept beside it under names that end
+ * in .damaged, the newest few of them. A crash at any moment leaves the old log or the new one. */
+int wal_repair(struct wal *w, const struct wal_recovery *saved, struct err *reterr);
 /* Waits for the batch being written, drops what is queued (their callbacks run with -ECANCELED),
  * unlocks, frees. NULL is accepted. */
 struct wal *wal_close(struct wal *w);
@@ -86,7 +97,8 @@ typedef void (*wal_append_cb)(struct wal_append_req *req, int status);
  * every payload alive and unchanged until cb. */
 struct wal_append_req {
     bool has_hard;
-    uint64_t term, vote;             /* with has_hard: one record */
+    uint64_t term, vote;             /* with has_hard: one record … */
+    bool repairing;                  /* … and this in it as well */
     const struct wal_entry *entries; /* replace everything at and after the first one's index */
     size_t n_entries;
     wal_append_cb cb; /* runs in wal_poll, in the order of the appends, status 0 or -ECANCELED */

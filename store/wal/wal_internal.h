@@ -44,6 +44,7 @@ struct wal_tail {
     uint32_t epoch;
     uint64_t last_index, last_term; /* of the entries, with those in buf */
     uint64_t term, vote;            /* hard state, with what is in buf */
+    bool repairing;
 };
 
 struct wal {
@@ -87,6 +88,8 @@ struct wal {
     uint64_t snap_parts;        /* writers so far: keeps the names of part files apart */
 
     struct wal_tail tail; /* writer */
+
+    struct wal_salvage salvage; /* between an open that met damage and wal_repair */
 };
 
 /* wal_write.c */
@@ -115,6 +118,10 @@ void wal_keep_ask(struct wal *w);
 int wal_keep_adopt(struct wal *w, struct list *unused, struct err *reterr);
 /* Segments of which nothing is needed leave the log, and the keeper is asked. Lock held. */
 void wal_keep_drop_segments(struct wal *w);
+
+/* wal_repair.c */
+/* What an earlier wal_repair had no time to set aside. */
+int wal_repair_adopt(struct wal *w, struct list *unused, struct err *reterr);
 
 /* wal_thread.c */
 void wal_threads_start(struct wal *w);

@@ -115,7 +115,7 @@ static void remove_snapshots(struct wal *w, struct list *dropped)
 static int prepare(struct wal *w, struct wal_segment *spare_consume, uint64_t seq, uint64_t bytes,
     struct wal_segment **ret)
 {
-    uint64_t salt = w->disk->ops->random(w->disk);
+    const struct wal_label label = {seq, w->disk->ops->random(w->disk), w->identity};
     const char *step = "";
     int rc;
 
@@ -123,10 +123,10 @@ static int prepare(struct wal *w, struct wal_segment *spare_consume, uint64_t se
         uint64_t spare = spare_consume->seq;
 
         forget(w, spare_consume);
-        rc = wal_segment_reuse(w->disk, spare, seq, salt, ret, &step);
+        rc = wal_segment_reuse(w->disk, spare, &label, ret, &step);
     } else {
         rc = wal_segment_create(
-            w->disk, seq, salt, bytes, (struct bytes){0}, &w->stop_keeper, ret, &step);
+            w->disk, &label, bytes, (struct bytes){0}, &w->stop_keeper, ret, &step);
     }
     if (rc < 0 && rc != -ECANCELED && !is_no_room(rc)) {
         wal_fatal(w, seq, step, rc);

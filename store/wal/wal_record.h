@@ -5,7 +5,7 @@
  *      8  u32  body_crc    of the body with its padding
  *     12  u32  length      of the body without padding
  *     16  u8   type        enum wal_record_type
- *     17  u8   entry_type  ENTRY: the caller's
+ *     17  u8   entry_type  ENTRY: the caller's; HARD, HEAD: 1 = under repair
  *     18  u16  zero
  *     20  u32  epoch       which opening of the log wrote it
  *     24  u64  index       ENTRY, RESET: its place; HARD, HEAD: the vote
@@ -46,6 +46,8 @@ enum {
     WAL_RECORD_HEADER_BYTES = 48,
     WAL_RECORD_ALIGN = 8, /* records begin at multiples of this */
 };
+
+enum { WAL_HARD_REPAIRING = 1 }; /* entry_type of HARD and HEAD */
 
 struct wal_record {
     enum wal_record_type type;

@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "alloc.h"
+#include "snap_file.h"
 #include "wal_scan.h"
 
 struct replay {
@@ -26,6 +28,7 @@ struct replay {
     uint64_t term_at_snapshot; /* term of the log's entry at the snapshot's index; 0 = not seen */
     size_t cap;                /* of rec->entries */
     uint64_t prev_seq, prev_end;
+    uint64_t bad_seq; /* of the segment to which an error belongs */
 };
 
 /* ---- which files ---- */
@@ -159,6 +162,7 @@ static int fold_hard(struct replay *r, const struct wal_record *e)
     }
     r->rec->term = e->term;
     r->rec->vote = e->index;
+    r->rec->repairing = (e->entry_type & WAL_HARD_REPAIRING) != 0;
     return 0;
 }
 
@@ -254,6 +258,7 @@ static int read_head(struct replay *r, struct wal_scan *scan, bool *ret_begun)
         return damaged(r, at, "a record that is no segment head");
     }
     if (r->begun && (h.prev_seq != r->prev_seq || h.prev_end != r->prev_end)) {
+        r->bad_seq = r->prev_seq;
         (void)err_set(r->reterr, DECREE_ECORRUPT,
             "wal/%016" PRIx64 ".seg: damaged record at offset %" PRIu64 "; wal/%s states that the "
             "segment was durable up to %" PRIu64 "; " WAL_ADVICE,
@@ -319,6 +324,7 @@ static int judge_last(struct replay *r, struct wal_segment *s)
     struct wal_scan_rest rest;
     int rc;
 
+    r->bad_seq = s->seq;
     wal_segment_name(r->name, WAL_NAME_SEGMENT, s->seq);
     wal_scan_init(&scan, s);
     scan.at = scan.window_at = r->found->end.at;
@@ -340,6 +346,7 @@ static int read_all(struct replay *r, const uint64_t *seqs, size_t n)
         bool begun = false;
         int rc;
 
+        r->bad_seq = seqs[i];
         wal_segment_name(r->name, WAL_NAME_SEGMENT, seqs[i]);
         rc = wal_segment_open(r->disk, seqs[i], &s, r->reterr);
         if (rc < 0) {
@@ -366,6 +373,7 @@ static int read_all(struct replay *r, const uint64_t *seqs, size_t n)
         }
     }
     if (last == NULL) {
+        r->bad_seq = seqs[0];
         return err_set(r->reterr, DECREE_ECORRUPT,
             "wal/%016" PRIx64 ".seg: no segment of the log has a valid head; " WAL_ADVICE, seqs[0]);
     }
@@ -422,34 +430,133 @@ void wal_found_deinit(struct wal_found *f)
     free_segments(&f->unused);
 }
 
-int wal_recover(
-    struct wal_disk *d, struct wal_found *f, struct wal_recovery *rec, struct err *reterr)
+/* ---- what is whole in spite of damage ---- */
+
+/* A segment whose header is whole is looked through to its end, over any damage: what it says of
+ * terms and of its owner counts, wherever it stands. */
+static void salvage_segment(struct replay *r, uint64_t seq, struct wal_salvage *v)
 {
-    struct replay r = {.disk = d, .found = f, .rec = rec, .reterr = reterr};
+    struct wal_recovery *rec = r->rec;
+    _cleanup_wal_scan_ struct wal_scan scan = {0};
+    struct wal_scan_rest rest;
+    struct wal_segment *s = NULL;
+
+    if (wal_segment_open(r->disk, seq, &s, NULL) < 0) {
+        s = xcalloc(1, sizeof(*s));
+        s->seq = seq;
+        list_init(&s->link);
+    } else {
+        wal_scan_init(&scan, s);
+        wal_scan_rest(&scan, &rest);
+        if (rest.term > rec->term) {
+            rec->term = rest.term;
+            rec->vote = rest.vote;
+        }
+        v->epoch = MAX(v->epoch, rest.epoch);
+        if (rec->identity.member_id == 0) {
+            rec->identity = s->owner;
+        }
+        s->file = wal_file_close(s->file);
+    }
+    list_add_tail(&v->segments, &s->link);
+}
+
+/* The entries read so far are of use when the snapshot, or the empty state, is on their line. */
+static bool prefix_joins(const struct replay *r)
+{
+    const struct wal_recovery *rec = r->rec;
+
+    return r->begun && r->first <= rec->snapshot.index + 1 &&
+        (rec->snapshot.index == 0 || r->term_at_snapshot == rec->snapshot.term);
+}
+
+static void salvage(struct replay *r, const uint64_t *seqs, size_t n, struct wal_salvage *v)
+{
+    struct wal_recovery *rec = r->rec;
+    char *advice = strstr(r->reterr->text, "; " WAL_ADVICE);
+
+    rec->damage = xstrndup(r->reterr->text,
+        advice != NULL ? (size_t)(advice - r->reterr->text) : strlen(r->reterr->text));
+    err_clear(r->reterr);
+    if (!prefix_joins(r)) {
+        drop_entries_from(r, 0);
+    }
+    v->bad_seq = r->bad_seq;
+    v->epoch = r->found->end.epoch;
+    for (size_t i = 0; i < n; i++) {
+        salvage_segment(r, seqs[i], v);
+    }
+    rec->repairing = true;
+    rec->torn_bytes = 0;
+}
+
+int wal_salvage_check(struct list *snaps, struct wal_recovery *rec, struct err *reterr)
+{
+    list_for_each (l, snaps) {
+        uint64_t term = list_entry(l, struct snap_file, link)->id.term;
+
+        if (term > rec->term) {
+            rec->term = term;
+            rec->vote = 0;
+        }
+    }
+    if (rec->identity.member_id != 0) {
+        return 0;
+    }
+    return err_set(reterr, DECREE_ECORRUPT,
+        "%s; nor does anything left say which member this is, so it cannot be repaired from the "
+        "others under its name: " WAL_ADVICE,
+        rec->damage);
+}
+
+/* ---- all of it ---- */
+
+static int recover(struct replay *r, const struct listing *l, size_t from)
+{
+    int rc;
+
+    if (l->n == 0) {
+        if (r->rec->has_snapshot) {
+            return err_set(r->reterr, DECREE_ECORRUPT,
+                "there is a snapshot but the folder wal holds no segment: term and vote are "
+                "lost; " WAL_ADVICE);
+        }
+        r->rec->is_new = true;
+        return 0;
+    }
+    for (size_t i = 0; i < from; i++) {
+        add_cut_off(r, l->seqs[i]);
+    }
+    rc = read_all(r, l->seqs + from, l->n - from);
+    if (rc == 0) {
+        r->bad_seq = 0; /* a gap between snapshot and log is no segment's own fault */
+        rc = join_snapshot(r);
+    }
+    return rc;
+}
+
+int wal_recover(struct wal_disk *d, struct wal_found *f, struct wal_recovery *rec,
+    struct wal_salvage *salvage_to, struct err *reterr)
+{
+    _cleanup_err_ struct err why = {0};
+    struct replay r = {.disk = d, .found = f, .rec = rec, .reterr = &why};
     struct listing l = {.disk = d};
-    size_t from;
     int rc = d->ops->list(d, WAL_FOLDER_LOG, on_name, &l);
 
     if (rc < 0) {
         free(l.seqs);
         return err_set(reterr, rc, "cannot list the folder wal: %s", err_text(rc));
     }
-    if (l.n == 0) {
-        free(l.seqs);
-        if (rec->has_snapshot) {
-            return err_set(reterr, DECREE_ECORRUPT,
-                "there is a snapshot but the folder wal holds no segment: term and vote are "
-                "lost; " WAL_ADVICE);
-        }
-        rec->is_new = true;
-        return 0;
+    if (l.n != 0) {
+        qsort(l.seqs, l.n, sizeof(*l.seqs), compare_u64);
     }
-    qsort(l.seqs, l.n, sizeof(*l.seqs), compare_u64);
-    from = after_last_gap(l.seqs, l.n);
-    for (size_t i = 0; i < from; i++) {
-        add_cut_off(&r, l.seqs[i]);
+    rc = recover(&r, &l, after_last_gap(l.seqs, l.n));
+    if (rc == DECREE_ECORRUPT && salvage_to != NULL) {
+        salvage(&r, l.seqs, l.n, salvage_to);
+        rc = 0;
+    } else if (rc < 0) {
+        (void)err_set(reterr, rc, "%s", why.text);
     }
-    rc = read_all(&r, l.seqs + from, l.n - from);
     free(l.seqs);
-    return rc == 0 ? join_snapshot(&r) : rc;
+    return rc;
 }

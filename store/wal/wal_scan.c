@@ -121,6 +121,13 @@ static void note_record(
         return;
     }
     rest->epoch = MAX(rest->epoch, r.epoch);
+    if (r.term > rest->term) {
+        rest->term = r.term;
+        rest->vote = 0;
+    }
+    if (r.term == rest->term && (r.type == WAL_RECORD_HARD || r.type == WAL_RECORD_HEAD)) {
+        rest->vote = r.index;
+    }
     if (r.epoch >= s->epoch) {
         rest->torn_bytes = MAX(rest->torn_bytes, at + WAL_RECORD_HEADER_BYTES - s->at);
     }

@@ -32,6 +32,7 @@ struct wal_scan_rest {
     uint64_t proof_mark; /* its mark */
     uint64_t torn_bytes; /* from the end to the last trace of a write, 0 = none */
     uint32_t epoch;      /* greatest epoch of any valid record there */
+    uint64_t term, vote; /* the newest that any record with a valid header there speaks of */
 };
 void wal_scan_rest(struct wal_scan *s, struct wal_scan_rest *ret);
 

@@ -8,14 +8,17 @@
 #include "crc32c.h"
 
 /* Header page: magic, u32 version, u32 checksum of the page with this field zero, u64 seq, u64
- * salt, zeros. Magic, version and checksum stay where they are in every version to come. */
-enum { AT_VERSION = 8, AT_CRC = 12, AT_SEQ = 16, AT_SALT = 24 };
+ * salt, u64 cluster, u64 member, zeros. Magic, version and checksum stay where they are in every
+ * version to come. In two other sectors the same 48 bytes once more, with a checksum of these
+ * alone. One bit or sector that goes bad spoils at most the page and one of the copies. */
+enum { AT_VERSION = 8, AT_CRC = 12, AT_SEQ = 16, AT_SALT = 24, AT_CLUSTER = 32, AT_MEMBER = 40 };
+enum { LABEL_BYTES = 48, AT_COPY_1 = 1024, AT_COPY_2 = 3072, READ_TRIES = 3 };
 enum { FILL_CHUNK = 256 * 1024, FILL_SYNC_EVERY = 4 << 20, SEQ_DIGITS = 16 };
 
 static const uint8_t magic[8] = {'D', 'E', 'C', 'R', 'E', 'E', 'W', 'L'};
 static const uint8_t zeros[FILL_CHUNK]; /* in no file and no memory until it is read */
 
-static const char *const suffixes[] = {"", ".seg", ".prep", ".spare"};
+static const char *const suffixes[] = {"", ".seg", ".prep", ".spare", ".damaged"};
 
 struct wal_segment *wal_segment_free(struct wal_segment *s)
 {
@@ -45,30 +48,42 @@ enum wal_name_kind wal_segment_parse(const char *name, uint64_t *ret_seq)
     return WAL_NAME_OTHER;
 }
 
-static uint32_t page_crc(const uint8_t page[WAL_PAGE_BYTES])
+/* Of n bytes that hold a label, with the checksum's own field as zero. */
+static uint32_t label_crc(const uint8_t *p, size_t n)
 {
-    uint32_t crc = crc32c(0, page, AT_CRC);
+    uint32_t crc = crc32c(0, p, AT_CRC);
 
     crc = crc32c(crc, zeros, 4);
-    return crc32c(crc, page + AT_SEQ, WAL_PAGE_BYTES - AT_SEQ);
+    return crc32c(crc, p + AT_SEQ, n - AT_SEQ);
 }
 
-static void encode_page(uint8_t page[WAL_PAGE_BYTES], uint64_t seq, uint64_t salt)
+static void encode_label(uint8_t *p, const struct wal_label *l)
+{
+    memcpy(p, magic, sizeof(magic));
+    put_u32(p + AT_VERSION, WAL_FORMAT_VERSION);
+    put_u64(p + AT_SEQ, l->seq);
+    put_u64(p + AT_SALT, l->salt);
+    put_u64(p + AT_CLUSTER, l->owner.cluster_id);
+    put_u64(p + AT_MEMBER, l->owner.member_id);
+    put_u32(p + AT_CRC, label_crc(p, LABEL_BYTES));
+}
+
+static void encode_page(uint8_t page[WAL_PAGE_BYTES], const struct wal_label *l)
 {
     memset(page, 0, WAL_PAGE_BYTES);
-    memcpy(page, magic, sizeof(magic));
-    put_u32(page + AT_VERSION, WAL_FORMAT_VERSION);
-    put_u64(page + AT_SEQ, seq);
-    put_u64(page + AT_SALT, salt);
-    put_u32(page + AT_CRC, page_crc(page));
+    encode_label(page + AT_COPY_1, l);
+    encode_label(page + AT_COPY_2, l);
+    encode_label(page, l);
+    put_u32(page + AT_CRC, label_crc(page, WAL_PAGE_BYTES));
 }
 
 static struct wal_segment *segment_new(
-    uint64_t seq, uint64_t salt, uint64_t bytes, struct wal_file *file_consume)
+    const struct wal_label *l, uint64_t bytes, struct wal_file *file_consume)
 {
     struct wal_segment *s = xmalloc(sizeof(*s));
 
-    *s = (struct wal_segment){.seq = seq, .salt = salt, .bytes = bytes, .file = file_consume};
+    *s = (struct wal_segment){
+        .seq = l->seq, .salt = l->salt, .bytes = bytes, .file = file_consume, .owner = l->owner};
     list_init(&s->link);
     return s;
 }
@@ -95,12 +110,12 @@ static int fill_zeros(struct wal_file *f, uint64_t bytes, const atomic_bool *sto
     return 0;
 }
 
-static int write_head(struct wal_file *f, uint64_t seq, uint64_t salt, struct bytes records)
+static int write_head(struct wal_file *f, const struct wal_label *l, struct bytes records)
 {
     uint8_t page[WAL_PAGE_BYTES];
     int rc;
 
-    encode_page(page, seq, salt);
+    encode_page(page, l);
     rc = wal_file_pwrite(f, 0, bytes_make(page, sizeof(page)));
     return rc == 0 ? wal_file_pwrite(f, WAL_RECORDS_START, records) : rc;
 }
@@ -115,7 +130,7 @@ static int publish(struct wal_disk *d, const char *from, uint64_t seq)
     return rc == 0 ? d->ops->sync_dir(d, WAL_FOLDER_LOG) : rc;
 }
 
-int wal_segment_create(struct wal_disk *d, uint64_t seq, uint64_t salt, uint64_t bytes,
+int wal_segment_create(struct wal_disk *d, const struct wal_label *label, uint64_t bytes,
     struct bytes records, const atomic_bool *stop, struct wal_segment **ret, const char **ret_step)
 {
     char name[WAL_SEGMENT_NAME_MAX];
@@ -123,7 +138,7 @@ int wal_segment_create(struct wal_disk *d, uint64_t seq, uint64_t salt, uint64_t
     int rc;
 
     decree_assert(bytes >= WAL_RECORDS_START + records.len);
-    wal_segment_name(name, WAL_NAME_PREP, seq);
+    wal_segment_name(name, WAL_NAME_PREP, label->seq);
     *ret_step = "create";
     rc = d->ops->open(d, WAL_FOLDER_LOG, name, true, &f);
     if (rc < 0) {
@@ -136,7 +151,7 @@ int wal_segment_create(struct wal_disk *d, uint64_t seq, uint64_t salt, uint64_t
         rc = fill_zeros(f, bytes, stop);
     }
     if (rc == 0) {
-        rc = write_head(f, seq, salt, records);
+        rc = write_head(f, label, records);
     }
     if (rc == 0) {
         *ret_step = "fdatasync";
@@ -144,18 +159,18 @@ int wal_segment_create(struct wal_disk *d, uint64_t seq, uint64_t salt, uint64_t
     }
     if (rc == 0) {
         *ret_step = "rename";
-        rc = publish(d, name, seq);
+        rc = publish(d, name, label->seq);
     }
     if (rc < 0) {
         (void)wal_file_close(f);
         (void)d->ops->unlink(d, WAL_FOLDER_LOG, name);
         return rc;
     }
-    *ret = segment_new(seq, salt, bytes, f);
+    *ret = segment_new(label, bytes, f);
     return 0;
 }
 
-int wal_segment_reuse(struct wal_disk *d, uint64_t spare, uint64_t seq, uint64_t salt,
+int wal_segment_reuse(struct wal_disk *d, uint64_t spare, const struct wal_label *label,
     struct wal_segment **ret, const char **ret_step)
 {
     char name[WAL_SEGMENT_NAME_MAX];
@@ -171,7 +186,7 @@ int wal_segment_reuse(struct wal_disk *d, uint64_t spare, uint64_t seq, uint64_t
     }
     if (rc == 0) {
         *ret_step = "write";
-        rc = write_head(f, seq, salt, (struct bytes){0});
+        rc = write_head(f, label, (struct bytes){0});
     }
     if (rc == 0) {
         *ret_step = "fdatasync";
@@ -179,34 +194,68 @@ int wal_segment_reuse(struct wal_disk *d, uint64_t spare, uint64_t seq, uint64_t
     }
     if (rc == 0) {
         *ret_step = "rename";
-        rc = publish(d, name, seq);
+        rc = publish(d, name, label->seq);
     }
     if (rc == 0) {
-        *ret = segment_new(seq, salt, bytes, TAKE_PTR(f));
+        *ret = segment_new(label, bytes, TAKE_PTR(f));
     }
     return rc;
 }
 
-static int check_page(const uint8_t page[WAL_PAGE_BYTES], size_t n, uint64_t seq, const char *name,
-    struct err *reterr)
+/* The first copy that is whole; NULL when none is. */
+static const uint8_t *whole_label(const uint8_t page[WAL_PAGE_BYTES], bool *ret_damaged)
 {
-    if (n < WAL_PAGE_BYTES || memcmp(page, magic, sizeof(magic)) != 0 ||
-        get_u32(page + AT_CRC) != page_crc(page)) {
+    static const struct {
+        size_t at, n;
+    } copies[] = {{0, WAL_PAGE_BYTES}, {AT_COPY_1, LABEL_BYTES}, {AT_COPY_2, LABEL_BYTES}};
+
+    for (size_t i = 0; i < ARRAY_SIZE(copies); i++) {
+        const uint8_t *p = page + copies[i].at;
+
+        if (memcmp(p, magic, sizeof(magic)) == 0 &&
+            get_u32(p + AT_CRC) == label_crc(p, copies[i].n)) {
+            *ret_damaged = i > 0;
+            return p;
+        }
+    }
+    return NULL;
+}
+
+static int check_label(
+    const uint8_t *p, uint64_t seq, const char *name, struct wal_label *ret, struct err *reterr)
+{
+    if (p == NULL) {
         return err_set(reterr, DECREE_ECORRUPT,
             "wal/%s: damaged segment header at offset 0; " WAL_ADVICE, name);
     }
-    if (get_u32(page + AT_VERSION) != WAL_FORMAT_VERSION) {
+    if (get_u32(p + AT_VERSION) != WAL_FORMAT_VERSION) {
         return err_set(reterr, -ENOTSUP,
             "wal/%s has format version %" PRIu32 ", this program knows %d: the data directory was "
             "written by a newer version; run that one",
-            name, get_u32(page + AT_VERSION), WAL_FORMAT_VERSION);
+            name, get_u32(p + AT_VERSION), WAL_FORMAT_VERSION);
     }
-    if (get_u64(page + AT_SEQ) != seq) {
+    *ret = (struct wal_label){.seq = get_u64(p + AT_SEQ),
+        .salt = get_u64(p + AT_SALT),
+        .owner = {get_u64(p + AT_CLUSTER), get_u64(p + AT_MEMBER)}};
+    if (ret->seq != seq) {
         return err_set(reterr, DECREE_ECORRUPT,
             "wal/%s: at offset 0 this is segment %016" PRIx64 ", misplaced; " WAL_ADVICE, name,
-            get_u64(page + AT_SEQ));
+            ret->seq);
     }
     return 0;
+}
+
+/* A read that fails may succeed when it is tried again; that often and no more. */
+static int read_page(struct wal_file *f, uint8_t page[WAL_PAGE_BYTES])
+{
+    size_t n = 0;
+    int rc = -EIO;
+
+    memset(page, 0, WAL_PAGE_BYTES);
+    for (int i = 0; i < READ_TRIES && rc < 0; i++) {
+        rc = wal_file_pread(f, 0, page, WAL_PAGE_BYTES, &n);
+    }
+    return rc;
 }
 
 int wal_segment_open(struct wal_disk *d, uint64_t seq, struct wal_segment **ret, struct err *reterr)
@@ -214,8 +263,9 @@ int wal_segment_open(struct wal_disk *d, uint64_t seq, struct wal_segment **ret,
     char name[WAL_SEGMENT_NAME_MAX];
     _cleanup_wal_file_ struct wal_file *f = NULL;
     uint8_t page[WAL_PAGE_BYTES];
+    struct wal_label label;
+    bool header_damaged = false;
     uint64_t bytes = 0;
-    size_t n = 0;
     int rc;
 
     wal_segment_name(name, WAL_NAME_SEGMENT, seq);
@@ -224,14 +274,35 @@ int wal_segment_open(struct wal_disk *d, uint64_t seq, struct wal_segment **ret,
         rc = d->ops->size(f, &bytes);
     }
     if (rc == 0) {
-        rc = wal_file_pread(f, 0, page, sizeof(page), &n);
+        rc = read_page(f, page);
     }
     if (rc < 0) {
-        return err_set(reterr, rc, "cannot read wal/%s: %s", name, err_text(rc));
+        return err_set(reterr, rc == -EIO ? DECREE_ECORRUPT : rc,
+            "wal/%s: cannot be read at offset 0: %s; " WAL_ADVICE, name, err_text(rc));
     }
-    rc = check_page(page, n, seq, name, reterr);
+    rc = check_label(whole_label(page, &header_damaged), seq, name, &label, reterr);
     if (rc == 0) {
-        *ret = segment_new(seq, get_u64(page + AT_SALT), bytes, TAKE_PTR(f));
+        *ret = segment_new(&label, bytes, TAKE_PTR(f));
+        (*ret)->header_damaged = header_damaged;
     }
+    return rc;
+}
+
+int wal_segment_mend(struct wal_disk *d, struct wal_segment *s)
+{
+    const struct wal_label label = {s->seq, s->salt, s->owner};
+    char name[WAL_SEGMENT_NAME_MAX];
+    _cleanup_wal_file_ struct wal_file *f = NULL;
+    int rc;
+
+    wal_segment_name(name, WAL_NAME_SEGMENT, s->seq);
+    rc = d->ops->open(d, WAL_FOLDER_LOG, name, false, &f);
+    if (rc == 0) {
+        rc = write_head(f, &label, (struct bytes){0});
+    }
+    if (rc == 0) {
+        rc = wal_file_sync(f);
+    }
+    s->header_damaged = s->header_damaged && rc < 0;
     return rc;
 }

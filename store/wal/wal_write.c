@@ -133,6 +133,7 @@ static void encode_head(struct wal *w, uint64_t prev_seq, uint64_t prev_end)
     encode(w,
         (struct wal_record){
             .type = WAL_RECORD_HEAD,
+            .entry_type = w->tail.repairing ? WAL_HARD_REPAIRING : 0,
             .index = w->tail.vote,
             .term = w->tail.term,
             .body = bytes_make(body, sizeof(body)),
@@ -209,16 +210,20 @@ static int put(struct wal *w, const struct wal_record *r)
     return rc;
 }
 
-static int put_hard(struct wal *w, uint64_t term, uint64_t vote)
+static int put_hard(struct wal *w, const struct wal_append_req *req)
 {
-    const struct wal_record r = {.type = WAL_RECORD_HARD, .index = vote, .term = term};
+    const struct wal_record r = {.type = WAL_RECORD_HARD,
+        .entry_type = req->repairing ? WAL_HARD_REPAIRING : 0,
+        .index = req->vote,
+        .term = req->term};
     int rc;
 
-    decree_assert(term >= w->tail.term);
+    decree_assert(req->term >= w->tail.term);
     rc = put(w, &r);
     if (rc == 0) {
-        w->tail.term = term;
-        w->tail.vote = vote;
+        w->tail.term = req->term;
+        w->tail.vote = req->vote;
+        w->tail.repairing = req->repairing;
     }
     return rc;
 }
@@ -273,7 +278,7 @@ static int put_req(struct wal *w, const struct wal_append_req *req)
         return put_reset(w, req->vote, req->term);
     }
     if (req->has_hard) {
-        rc = put_hard(w, req->term, req->vote);
+        rc = put_hard(w, req);
     }
     for (size_t i = 0; i < req->n_entries && rc == 0; i++) {
         rc = put_entry(w, &req->entries[i]);

@@ -385,10 +385,11 @@ static inline void sim_disk_write(
         SIM_CHECK(s, w->term >= n->term, "disk %d: the term goes back", (int)n->id);
         n->term = w->term;
         n->vote = w->vote;
-        if (!n->repairing || w->repairing) {
+        if (!n->repairing && !w->repairing) {
             sim_check_vote(s, n->id, w->term, w->vote);
-        } else {
-            s->n_healed++; /* its vote in this term is given away, to whomever */
+        }
+        if (n->repairing && !w->repairing) { /* and its vote is given away, to whomever */
+            s->n_healed++;
             n->n_lost = 0;
             n->lost_snap = 0;
         }

@@ -255,8 +255,9 @@ TEST(wal, each_of_1000_bit_flips_before_the_mark_is_detected)
 
         wal_segment_name(name, WAL_NAME_SEGMENT, 1 + random_of(&x) % segments);
         b = wal_mem_bytes(copy, WAL_FOLDER_LOG, name);
-        end = end_of(b) - 48; /* the last record of all is a MARK, and holds nothing */
-        b->data[random_of(&x) % end] ^= (uint8_t)(1u << (random_of(&x) % 8));
+        end = end_of(b) - 48;     /* the last record of all is a MARK, and holds nothing */
+        end -= WAL_RECORDS_START; /* the header page is there three times: test_wal_repair.c */
+        b->data[WAL_RECORDS_START + random_of(&x) % end] ^= (uint8_t)(1u << (random_of(&x) % 8));
         check_refused(copy);
     }
     (void)wal_mem_free(m);
@@ -429,13 +430,14 @@ TEST(wal, a_record_of_an_older_epoch_ends_the_log)
     struct wal_record r = {.type = WAL_RECORD_HARD, .mark = WAL_RECORDS_START, .epoch = 4};
     struct wal_segment *s = NULL;
     _cleanup_wal_scan_ struct wal_scan scan;
+    const struct wal_label label = {1, 77, fixture_identity};
     const char *step;
 
     for (uint32_t epoch = 4; epoch >= 3; epoch--) {
         r.epoch = epoch;
         wal_record_encode(&r, 77, WAL_RECORDS_START + records.len, &records);
     }
-    assert_int_equal(wal_segment_create(wal_mem_disk(m), 1, 77, FIXTURE_SEGMENT,
+    assert_int_equal(wal_segment_create(wal_mem_disk(m), &label, FIXTURE_SEGMENT,
                          strbuf_bytes(&records), NULL, &s, &step),
         0);
     wal_scan_init(&scan, s);
