@@ -45,11 +45,15 @@ struct store_member {
  * know what they may ask for. */
 #define STORE_ETCD_VERSION "3.5.21"
 
+#define STORE_UNDER_REPAIR                                                                         \
+    "this member's disk lost data; it is fetching it from the other members and does not vote"
+
 struct store_status_reply {
     const char *etcd_version; /* what clients parse */
     uint64_t db_size, db_size_in_use;
     uint64_t leader, raft_index, raft_term, raft_applied;
     bool learner;
+    const char *repair; /* STORE_UNDER_REPAIR while it lasts, else NULL */
 };
 
 /* Every reply's header; what a client sees of it is the door's to decide (§3.3 of the contract). */
@@ -140,7 +144,7 @@ uint64_t store_leaderless_ms(struct store *s);
 /* ---- figures for /metrics ---- */
 
 struct store_metrics {
-    bool has_leader, is_leader, is_learner;
+    bool has_leader, is_leader, is_learner, repairing;
     uint64_t leader_changes, proposals_committed, proposals_applied, proposals_pending,
         proposals_failed;
     uint64_t db_bytes, db_live_bytes, quota_bytes, keys, leases, watchers, slow_watchers;

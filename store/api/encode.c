@@ -144,6 +144,9 @@ static void status_fields(struct pbw *w, const struct store_status_reply *s)
 {
     pbw_bool(w, 10, s->learner);
     pbw_u64(w, 9, s->db_size_in_use);
+    if (s->repair != NULL) {
+        pbw_bytes_item(w, 8, bytes_str(s->repair));
+    }
     pbw_u64(w, 7, s->raft_applied);
     pbw_u64(w, 6, s->raft_term);
     pbw_u64(w, 5, s->raft_index);

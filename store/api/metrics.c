@@ -62,6 +62,8 @@ static void keyspace(const struct store_metrics *m, struct strbuf *out)
     gauge(out, "etcd_debugging_mvcc_watcher_total", m->watchers, "Number of watchers.");
     gauge(out, "etcd_debugging_mvcc_slow_watcher_total", m->slow_watchers,
         "Watchers that replay from history.");
+    gauge(out, "decree_repairing", m->repairing,
+        "Whether this member is fetching from the others what its disk lost.");
     gauge(out, "decree_leases", m->leases, "Number of leases.");
 }
 

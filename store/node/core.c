@@ -91,6 +91,7 @@ static void on_status(struct store *s)
     if (before.role == RAFT_LEADER && !core_leads(s)) {
         core_sends_abort_all(s);
     }
+    core_repair_status(s, &before);
     core_leases_status(s);
     core_mark(s);
 }
@@ -250,6 +251,7 @@ void core_tick(struct store *s)
     core_leases_tick(s);
     core_sends_tick(s);
     core_recv_tick(s);
+    core_repair_tick(s);
     publish_tick(s);
     core_mark(s);
 }
@@ -336,7 +338,8 @@ void core_unreachable(struct store *s, uint64_t peer)
 
 static bool is_heir(const struct raft_progress *p, const struct raft_progress *best)
 {
-    return !p->learner && p->recent_active && (best == NULL || p->match > best->match);
+    return !p->learner && p->recent_active && !p->repairing &&
+        (best == NULL || p->match > best->match);
 }
 
 bool core_hand_over(struct store *s)
@@ -439,6 +442,7 @@ void store_metrics(struct store *s, struct store_metrics *ret)
         .has_leader = store_has_leader(s),
         .is_leader = core_leads(s),
         .is_learner = self != NULL && self->learner,
+        .repairing = s->status.repairing,
         .leader_changes = s->leader_changes,
         .proposals_committed = s->commit,
         .proposals_applied = s->applied,

@@ -170,6 +170,12 @@ struct store {
     struct snap_save save;
     struct list sends; /* struct snap_send */
     struct snap_recv recv;
+    struct {
+        uint64_t begun_ms; /* of the repair, if one is under way */
+        uint64_t said_ms;  /* why it lasts */
+        uint64_t others[RAFT_MEMBERS_MAX]; /* leader: under repair, as the log has been told */
+        size_t n_others;
+    } repair;
 };
 
 static inline uint64_t core_now(const struct store *s)
@@ -207,6 +213,15 @@ void core_disk_tick(struct store *s);
 /* A snapshot replaces the log: entries not yet taken are not needed any more. */
 void core_persist_forget_entries(struct store *s);
 void core_persist_drop(struct store *s);
+
+/* ---- core_repair.c: a disk that lost something ---- */
+
+/* Nothing but the identity is left: the members are those that the operator lists. */
+int core_repair_members(struct store *s, const struct core_options *o, struct err *reterr);
+/* After damage: begins a new log with what was saved, if others can give the rest. */
+int core_repair_log(struct store *s, const struct wal_recovery *saved, struct err *reterr);
+void core_repair_status(struct store *s, const struct raft_status *before);
+void core_repair_tick(struct store *s);
 
 /* ---- core_call.c: calls from submit to answer ---- */
 

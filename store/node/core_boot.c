@@ -5,7 +5,8 @@
  *
  * All founding members write the same first entry from the same list, so that they agree on their
  * configuration before they have spoken. Until it is durable nothing is stepped. A crash between
- * stamp and entry leaves a log without either: it is founded again, with the same bytes. */
+ * stamp and entry leaves a log without either: it is founded again, with the same bytes. A damaged
+ * log is begun anew with what is whole, see core_repair.c. */
 #include "core.h"
 
 #include <errno.h>
@@ -281,7 +282,9 @@ static int start_raft(struct store *s, const struct wal_recovery *rec,
     restore.term = rec->term;
     restore.vote = rec->vote;
     restore.snapshot = (struct raft_entry_id){.term = s->applied_term, .index = s->applied};
-    if (s->applied != 0) {
+    restore.repairing = rec->repairing;
+    restore.session = core_random(s);
+    if (s->applied != 0 || (rec->repairing && n == 0)) {
         restore.snapshot_conf = s->conf;
     }
     restore.entries = entries;
@@ -309,7 +312,10 @@ static int restore(
     } else {
         s->mvcc = mvcc_new();
     }
-    if (err == 0 && is_empty) {
+    if (err == 0 && is_empty && rec->repairing) {
+        err = core_repair_members(s, o, reterr);
+        n = 0;
+    } else if (err == 0 && is_empty) {
         err = check_founding(o, reterr);
         err = err < 0 ? err : found(s, o, &entries[0], reterr);
     }
@@ -320,11 +326,14 @@ static int restore(
             .type = (enum raft_entry_type)e->type,
             .payload = e->payload};
     }
-    if (err == 0 && !rec->has_snapshot) {
+    if (err == 0 && !rec->has_snapshot && n != 0) {
         err = members_from_entry(s, &entries[0], reterr);
     }
     if (err == 0) {
         err = check_owner(s, o, reterr);
+    }
+    if (err == 0) {
+        err = core_repair_log(s, rec, reterr);
     }
     return err < 0 ? err : start_raft(s, rec, entries, n, reterr);
 }
@@ -337,7 +346,13 @@ static void log_found(const struct store *s, const struct wal_recovery *rec, uin
                  "bytes=%" PRIu64,
             rec->torn_bytes);
     }
-    if (rec->passed_over != NULL) {
+    if (rec->repairing && rec->damage == NULL) {
+        log_warn(
+            "this member is still under repair: it does not vote until it has fetched from the "
+            "others what its disk lost dir=%s",
+            s->o.data_dir);
+    }
+    if (rec->passed_over != NULL && rec->damage == NULL) {
         MARK("damaged_snapshot_passed_over");
         log_warn(
             "a newer snapshot is damaged, an older one and the log stand in: %s", rec->passed_over);
@@ -356,7 +371,8 @@ static int open_disk(
         .segment_bytes = o->segment_bytes,
         .wake = o->disk_wake,
         .wake_data = o->disk_wake_data,
-        .disk = o->disk};
+        .disk = o->disk,
+        .salvage = true};
     int err = wal_open(&options, &s->wal, rec, reterr);
 
     if (err == 0 && rec->is_new) {
@@ -381,6 +397,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     s->leaderless_since_ms = core_now(s);
     s->members_moved = true;
     s->watching = true;
+    s->repair.begun_ms = s->repair.said_ms = core_now(s);
 }
 
 int core_open(const struct core_options *o, const struct core_env *env, struct store **ret,

@@ -109,6 +109,7 @@ void core_persist(struct store *s, const struct raft_persist *rp)
     p->req = (struct wal_append_req){.has_hard = rp->hard_changed,
         .term = rp->term,
         .vote = rp->vote,
+        .repairing = rp->repairing,
         .entries = p->entries,
         .n_entries = p->n,
         .cb = persist_on_done,

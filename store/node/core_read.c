@@ -168,6 +168,7 @@ static void serve_status(const struct store *s, struct store_status_reply *ret)
         .raft_term = s->status.term,
         .raft_applied = s->applied,
         .learner = self != NULL && self->learner,
+        .repair = s->status.repairing ? STORE_UNDER_REPAIR : NULL,
     };
 }
 
