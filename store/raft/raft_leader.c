@@ -118,12 +118,43 @@ int raft_transfer(struct raft *r, uint64_t peer)
     return RAFT_OK;
 }
 
+/* The member with most of the log, to lead in this one's place. */
+static uint64_t heir(const struct raft *r)
+{
+    const struct raft_peer *best = NULL;
+
+    for (size_t i = 0; i < r->n_peers; i++) {
+        const struct raft_peer *p = &r->peers[i];
+
+        if (p != r->self && !p->learner && p->repair == 0 && raft_peer_is_recent(r, p) &&
+            (best == NULL || p->match > best->match)) {
+            best = p;
+        }
+    }
+    return best != NULL ? best->id : RAFT_NONE;
+}
+
+/* After an election timeout without a word from the disk another one is asked to lead, which needs
+ * no write here: that is over within a round trip, while a vacancy would have to be noticed. True
+ * when there is nobody, or half a timeout later. */
+static bool disk_hangs(struct raft *r)
+{
+    unsigned limit = r->options.election_ticks;
+
+    if (r->stable.stalled_ticks == limit && r->transfer_to == RAFT_NONE) {
+        uint64_t to = heir(r);
+
+        return to == RAFT_NONE || raft_transfer(r, to) != RAFT_OK;
+    }
+    return r->stable.stalled_ticks >= limit + limit / 2;
+}
+
 void raft_leader_tick(struct raft *r)
 {
     unsigned limit = r->options.election_ticks;
     bool cut_off = r->ticks - r->leader_since >= limit && !raft_peers_quorum_recent(r);
 
-    if (cut_off || (!raft_is_lone_voter(r) && r->stable.stalled_ticks >= limit)) {
+    if (cut_off || (!raft_is_lone_voter(r) && disk_hangs(r))) {
         /* Others can lead; this one cannot reach a majority, or its disk hangs (F12, F21). */
         if (cut_off) {
             MARK("leader_cut_off");
