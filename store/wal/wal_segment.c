@@ -263,7 +263,7 @@ int wal_segment_open(struct wal_disk *d, uint64_t seq, struct wal_segment **ret,
     char name[WAL_SEGMENT_NAME_MAX];
     _cleanup_wal_file_ struct wal_file *f = NULL;
     uint8_t page[WAL_PAGE_BYTES];
-    struct wal_label label;
+    struct wal_label label = {0};
     bool header_damaged = false;
     uint64_t bytes = 0;
     int rc;
