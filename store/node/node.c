@@ -544,24 +544,37 @@ static int open_core(struct node *n, const struct node_options *o, struct err *r
     return err;
 }
 
-/* The number that tells this data directory from one made later under the same name. */
-static int make_incarnation(int dir_fd, struct node *n, uint64_t *ret, struct err *reterr)
+static int write_incarnation(int dir_fd, uint64_t incarnation, struct err *reterr)
 {
     static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
     char text[INCARNATION_TEXT + 1];
 
+    (void)snprintf(text, sizeof(text), "%016" PRIx64 "\n", incarnation);
+    return file_replace_at(dir_fd, INCARNATION_FILE, bytes_str(text), &attrs, reterr);
+}
+
+/* The number that tells this data directory from one made later under the same name. */
+static int make_incarnation(int dir_fd, struct node *n, uint64_t *ret, struct err *reterr)
+{
     do {
         *ret = env_random(n);
     } while (*ret == 0);
-    (void)snprintf(text, sizeof(text), "%016" PRIx64 "\n", *ret);
-    return file_replace_at(dir_fd, INCARNATION_FILE, bytes_str(text), &attrs, reterr);
+    return write_incarnation(dir_fd, *ret, reterr);
+}
+
+static uint64_t parse_incarnation(const char *text)
+{
+    char *end;
+    uint64_t incarnation = strtoull(text, &end, 16);
+
+    return *end == '\n' ? incarnation : 0;
 }
 
 static int load_incarnation(struct node *n, const char *data_dir, uint64_t *ret, struct err *reterr)
 {
     _cleanup_close_ int dir_fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     _cleanup_strbuf_ struct strbuf text = {0};
-    char *end;
+    const struct store_member *self = members_find(core_members(n->core), core_id(n->core));
     int err;
 
     if (dir_fd < 0) {
@@ -580,8 +593,14 @@ static int load_incarnation(struct node *n, const char *data_dir, uint64_t *ret,
     if (err < 0) {
         return err_prefix(reterr, "%s", data_dir);
     }
-    *ret = strtoull(strbuf_cstr(&text), &end, 16);
-    if (*ret == 0 || *end != '\n') {
+    *ret = parse_incarnation(strbuf_cstr(&text));
+    if (self != NULL && self->incarnation != 0 && self->incarnation != *ret) {
+        /* The log of this very directory says so, and has checksums. */
+        log_warn("the file %s/%s is damaged: written again", data_dir, INCARNATION_FILE);
+        *ret = self->incarnation;
+        return write_incarnation(dir_fd, *ret, reterr);
+    }
+    if (*ret == 0) {
         return err_set(reterr, DECREE_ECORRUPT, "%s/%s: not a number", data_dir, INCARNATION_FILE);
     }
     return 0;
