@@ -239,12 +239,34 @@ static void publish_tick(struct store *s)
 
 /* ---- what comes in ---- */
 
+/* Ticks are only as good as the process that counts them: one that was stopped, or whose machine
+ * slept, counted none. A leader that stood still for an election timeout may have been replaced,
+ * heard nobody's keepalive, and proves nothing by what it heard before. It counts the time as
+ * passed without any word, and so steps down; alone, it gives all leases their time again (F29). */
+static void make_up_for_standstill(struct store *s)
+{
+    uint64_t now = core_now(s), gap = now - s->ticked_ms;
+
+    s->ticked_ms = now;
+    if (!core_leads(s) || gap < core_election_ms(s)) {
+        return;
+    }
+    log_warn("this leader stood still: leases are given their time again, and if there are other "
+             "members it steps down took_ms=%" PRIu64,
+        gap);
+    core_leases_extend(s);
+    for (unsigned i = 0; i < s->o.election_ticks; i++) {
+        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_TICK});
+    }
+}
+
 void core_tick(struct store *s)
 {
     core_calls_expire(s);
     if (s->state != CORE_RUNNING) {
         return;
     }
+    make_up_for_standstill(s);
     (void)core_step(s, &(struct raft_event){.type = RAFT_EV_TICK});
     core_disk_tick(s);
     core_reads_tick(s);

@@ -149,6 +149,7 @@ struct store {
     uint64_t log_bytes;        /* payloads applied since then */
     struct raft_status status; /* as of the last update: its changes are acted upon */
     uint64_t leader_since_ms, leaderless_since_ms, leader_changes;
+    uint64_t ticked_ms; /* last tick */
 
     struct wal_append_req founding_req;
     struct wal_entry founding_entry;
@@ -279,6 +280,8 @@ void core_compact_slice(struct store *s);
 void core_leases_deinit(struct store *s);
 void core_leases_status(struct store *s); /* role or leader changed */
 void core_leases_tick(struct store *s);
+/* This leader stood still, and nobody could renew a lease: each gets its full time again. */
+void core_leases_extend(struct store *s);
 /* The leader has just proved its leadership of `term`. */
 void core_leases_expire(struct store *s, uint64_t term);
 void core_lease_revoked(struct store *s, int64_t id);

@@ -397,7 +397,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     s->leaderless_since_ms = core_now(s);
     s->members_moved = true;
     s->watching = true;
-    s->repair.begun_ms = s->repair.said_ms = core_now(s);
+    s->repair.begun_ms = s->repair.said_ms = s->ticked_ms = core_now(s);
 }
 
 int core_open(const struct core_options *o, const struct core_env *env, struct store **ret,

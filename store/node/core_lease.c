@@ -179,6 +179,14 @@ void core_leases_status(struct store *s)
     forwards_again(s);
 }
 
+void core_leases_extend(struct store *s)
+{
+    if (s->leases.promoted) {
+        mvcc_lease_demote(s->mvcc);
+        mvcc_lease_promote(s->mvcc, core_now(s), core_election_ms(s));
+    }
+}
+
 void core_leases_tick(struct store *s)
 {
     forget_stale(s);
