@@ -457,6 +457,35 @@ TEST(node, a_lease_expires_with_its_keys_unless_kept_alive)
     sim_deinit(&s);
 }
 
+/* The processes are stopped for a minute, all at once: no keepalive could get through. */
+TEST(node, a_leader_that_stood_still_expires_no_leases)
+{
+    for (size_t n = 1; n <= 3; n += 2) {
+        struct sim s;
+        struct sim_call c;
+        size_t leader;
+        int64_t id;
+
+        sim_init(&s, n);
+        for (size_t i = 0; i < n; i++) {
+            sim_start(&s, i);
+        }
+        sim_run(&s, 3000);
+        leader = sim_elect(&s);
+        id = grant(&s, leader, 5);
+        assert_int_equal(put_leased(&s, leader, "/l", id), 0);
+        s.now_ms += 60000;
+        sim_run(&s, 2000);
+        assert_int_equal(keepalive(&s, sim_elect(&s), id), 5);
+        assert_int_equal(sim_get(&s, 0, "/l", &c), 0);
+        assert_int_equal(c.count, 1);
+        sim_run(&s, 9000);
+        assert_int_equal(sim_get(&s, 0, "/l", &c), 0);
+        assert_int_equal(c.count, 0);
+        sim_deinit(&s);
+    }
+}
+
 TEST(node, a_follower_asks_the_leader_about_leases)
 {
     struct sim s;
@@ -951,6 +980,7 @@ TEST_MAIN(UNIT(members, ids_are_those_that_etcd_gives),
     UNIT(node, a_crash_at_any_write_of_the_founding_can_be_started_again),
     UNIT(node, a_stopped_member_answers_what_waits), UNIT(node, a_cancelled_call_is_never_answered),
     UNIT(node, a_short_ttl_is_raised), UNIT(node, a_lease_expires_with_its_keys_unless_kept_alive),
+    UNIT(node, a_leader_that_stood_still_expires_no_leases),
     UNIT(node, a_follower_asks_the_leader_about_leases),
     UNIT(node, a_new_leader_gives_every_lease_its_full_time),
     UNIT(node, a_watcher_sees_each_change_once_in_the_turn_of_its_reply),
