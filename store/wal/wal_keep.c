@@ -112,6 +112,21 @@ static void remove_snapshots(struct wal *w, struct list *dropped)
 
 /* ---- the segment to come ---- */
 
+/* On a disk that is nearly full a small segment is better than none. */
+static int create(struct wal *w, const struct wal_label *label, uint64_t bytes,
+    struct wal_segment **ret, const char **ret_step)
+{
+    uint64_t least = MIN(w->segment_bytes, (size_t)WAL_SEGMENT_BYTES_FIRST);
+    int rc;
+
+    do {
+        rc = wal_segment_create(
+            w->disk, label, bytes, (struct bytes){0}, &w->stop_keeper, ret, ret_step);
+        bytes = (bytes / 2) & ~(uint64_t)(WAL_PAGE_BYTES - 1);
+    } while ((rc == -ENOSPC || rc == -EDQUOT) && bytes >= least);
+    return rc;
+}
+
 static int prepare(struct wal *w, struct wal_segment *spare_consume, uint64_t seq, uint64_t bytes,
     struct wal_segment **ret)
 {
@@ -125,8 +140,7 @@ static int prepare(struct wal *w, struct wal_segment *spare_consume, uint64_t se
         forget(w, spare_consume);
         rc = wal_segment_reuse(w->disk, spare, &label, ret, &step);
     } else {
-        rc = wal_segment_create(
-            w->disk, &label, bytes, (struct bytes){0}, &w->stop_keeper, ret, &step);
+        rc = create(w, &label, bytes, ret, &step);
     }
     if (rc < 0 && rc != -ECANCELED && !is_no_room(rc)) {
         wal_fatal(w, seq, step, rc);
