@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import unittest
+import urllib.request
 
 import kill9_cluster
 from cluster import Cluster, Refused, program, unb64, until
@@ -53,6 +54,11 @@ def status(member):
         return None
     finally:
         client.close()
+
+
+def metrics(member):
+    with urllib.request.urlopen(f"http://127.0.0.1:{member.client_port}/metrics") as page:
+        return page.read().decode()
 
 
 def is_repairing(member):
@@ -159,13 +165,20 @@ class Repair(unittest.TestCase):
                     f.write(os.urandom(min(size - keep, 1 << 20)))
             client.put("/while", "away")
             client.close()
-            victim.start()
-            self.await_repair(victim)
+            third = next(m for m in cluster.members if m not in (leader, victim))
+            third.kill9()
+            victim.start()  # with only one other it must wait, and says so
+            until(20, "its status says so", lambda: is_repairing(victim))
+            self.assertIn("decree_repairing 1", metrics(victim))
             self.assertIn("data is damaged", victim.log())
+            third.start()
+            self.await_repair(victim)
+            self.assertIn("decree_repairing 0", metrics(victim))
             self.assertIn("repaired: this member has all the data again", victim.log())
             self.assertTrue(disk_files(victim, (".damaged",)))
             self.assert_equal(cluster)
-            until(10, "the leader says so", lambda: "is repaired and counts again" in leader.log())
+            until(10, "the leader says so", lambda: any("is repaired and counts again" in m.log()
+                                                        for m in cluster.members))
 
     def test_an_old_image_is_noticed_and_repaired(self):
         with Cluster(3, FAST) as cluster:
@@ -230,13 +243,14 @@ class Shim:
         with open(self.path, "wb") as f:
             f.write(bytes(6 * 4 + 64))
 
-    def start(self):
+    def start(self, supervised=False):
         member = self.member
+        arguments = [a for a in member.arguments() if not supervised or a != "--role=store"]
         environment = dict(os.environ, LD_PRELOAD=program("disk_shim.so"),
                            DECREE_SHIM_CONTROL=self.path, DECREE_SHIM_FOLDER=member.data_dir)
         environment["ASAN_OPTIONS"] = "verify_asan_link_order=0:detect_leaks=0"
         with open(member.log_path, "ab") as log:
-            member.process = subprocess.Popen(member.arguments(), stdin=subprocess.DEVNULL,
+            member.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL,
                                               stdout=log, stderr=log, env=environment)
 
     def set(self, action, ops=0, argument=0, skip=0, limit=0, name=""):
@@ -291,6 +305,22 @@ class Disks(unittest.TestCase):
                 for member in cluster.members:
                     held = {unb64(kv[0]).decode() for kv in contents(member)}
                     self.assertLessEqual(acknowledged, held)
+
+    def test_the_supervisor_starts_the_store_again_after_an_fsync_error(self):
+        with Cluster(1) as cluster:
+            member, shim = cluster.members[0], Shim(cluster.members[0])
+            shim.start(supervised=True)
+            cluster.wait_leader()
+            client = member.client(3)
+            client.put("/acknowledged", "1")
+            shim.set(ERROR, FDATASYNC, EIO, limit=1, name="/wal/")
+            with self.assertRaises((OSError, http.client.HTTPException)):
+                client.put("/unknown", "1")
+            client.close()
+            until(20, "it leads again", member.leads)
+            self.assertRegex(member.log(), r"the store was killed by signal 6 .*starting it again")
+            held = {unb64(kv[0]).decode() for kv in contents(member)}
+            self.assertIn("/acknowledged", held)
 
     def test_a_leader_whose_disk_hangs_hands_over_and_expires_no_lease(self):
         with Cluster(3, FAST) as cluster:
