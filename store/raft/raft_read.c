@@ -164,7 +164,7 @@ uint64_t raft_reads_confirmed(const struct raft *r)
         const struct raft_peer *p = &r->peers[i];
 
         if (!p->learner) {
-            acks[n++] = p == r->self ? r->reads.nonce : p->repair == 0 ? p->read_ack : 0;
+            acks[n++] = p == r->self ? r->reads.nonce : p->read_ack;
         }
     }
     return raft_quorum_value(acks, n);
