@@ -19,6 +19,7 @@ struct mvcc {
     uint64_t bytes;        /* of all versions */
     uint64_t live_bytes;   /* of the newest versions of live keys */
     size_t snapshots;      /* open ones: nothing is freed while there are any */
+    struct list readers;   /* struct mvcc_reader: what they read is not freed */
     struct lease_table leases;
     struct watch_hub hub;
     bool delivering; /* inside mvcc_watch_deliver: callbacks may not write */
@@ -65,6 +66,8 @@ int range_check_revision(const struct mvcc *m, int64_t revision);
 /* revision_now: what counts as the current revision. Returns 0 or DECREE_ETOO_LARGE. */
 int range_read(const struct mvcc *m, const struct range_request *r, int64_t revision_now,
     struct arena *arena, struct range_reply *ret);
+/* The oldest revision that is being read in slices; INT64_MAX when none is. */
+int64_t range_readers_floor(const struct mvcc *m);
 
 /* The newest version of a key that is alive, or NULL. */
 static inline struct version *find_live(const struct mvcc *m, struct bytes key)

@@ -10,6 +10,7 @@ struct mvcc *mvcc_new(void)
     struct mvcc *m = xcalloc(1, sizeof(*m));
 
     m->revision = 1;
+    list_init(&m->readers);
     watch_hub_init(&m->hub);
     return m;
 }
@@ -35,7 +36,7 @@ struct mvcc *mvcc_free(struct mvcc *m)
     if (m == NULL) {
         return NULL;
     }
-    decree_assert(m->snapshots == 0);
+    decree_assert(m->snapshots == 0 && list_empty(&m->readers));
     c = index_seek(&m->index, (struct bytes){0});
     while ((v = index_cursor_next(&c)) != NULL) {
         free_chain(v);
@@ -121,6 +122,7 @@ bool mvcc_compact_step(struct mvcc *m, size_t records)
     bool has_synced = m->hub.n_watchers > m->hub.n_slow;
     /* What synced watchers have not been told yet stays. */
     uint64_t end = has_synced ? MIN(h->end, m->hub.delivered) : h->end;
+    int64_t floor = range_readers_floor(m); /* what is hidden by then, no reader sees */
 
     if (m->snapshots > 0) {
         return false;
@@ -130,6 +132,9 @@ bool mvcc_compact_step(struct mvcc *m, size_t records)
 
         if (v->mod > m->compacted) {
             break;
+        }
+        if (v->mod > floor) {
+            return false;
         }
         size_t n = free_older(m, v) + 1;
 

@@ -42,13 +42,26 @@ int mvcc_delete(
 int mvcc_txn(
     struct mvcc *m, const struct txn_request *r, struct arena *arena, struct txn_reply *ret);
 
+/* ---- large reads ----
+ * A range as of one revision, in slices between which writes and compaction go on. */
+struct mvcc_reader;
+/* The request's bytes are borrowed until the reader is closed. The codes of mvcc_range. */
+int mvcc_reader_open(struct mvcc *m, const struct range_request *r, struct mvcc_reader **ret);
+/* Looks at no more than `keys` keys, and stops when about `bytes` of keys and values have been
+ * found. What was found is in kvs, which has room for `keys`, and in ret, whose count and `more`
+ * are those of the whole reply once false is returned: that was the last slice. */
+bool mvcc_reader_next(
+    struct mvcc_reader *x, size_t keys, size_t bytes, struct kv *kvs, struct range_reply *ret);
+/* Before the keyspace is freed. */
+struct mvcc_reader *mvcc_reader_close(struct mvcc_reader *x);
+
 /* ---- compaction ---- */
 
 /* From now on revisions below `revision` cannot be read. DECREE_ECOMPACTED, DECREE_EFUTURE_REV. */
 int mvcc_compact(struct mvcc *m, int64_t revision);
 /* Frees what compaction made unreachable, at most about `records` of them; true while more is left.
- * Waits (returns false) while a snapshot is being read. What synced watchers have not been told yet
- * stays until the next mvcc_watch_deliver. */
+ * Waits (returns false) while a snapshot or, as of an older revision, a range is being read. What
+ * synced watchers have not been told yet stays until the next mvcc_watch_deliver. */
 bool mvcc_compact_step(struct mvcc *m, size_t records);
 /* The revision up to which memory has been given back. */
 int64_t mvcc_compact_done(const struct mvcc *m);

@@ -1,9 +1,39 @@
-/* Reads. At the current revision the newest versions are what counts: how many there are is known
- * from the index, and a limit ends the walk. An older revision walks the whole range and, for each
- * key, back to its version of that time. */
-#include "keyspace.h"
-
+/* Reading ranges, in one go or in slices.
+ *
+ *     COUNT --(only at an older revision)--> WALK --in the order of keys--> DONE
+ *                                              `--else--> SORT --> SORTED --> DONE
+ *
+ * Without filters a read of the newest versions costs what it returns: the count is the index's. At
+ * an older revision it walks the whole range, twice, and for each key back to its version of that
+ * time.
+ *
+ * A reader keeps one revision however many writes come between its slices. The index may change
+ * meanwhile, hence each slice seeks the key after the last one; and compaction goes no further than
+ * the oldest revision that is being read: what it frees up to there is hidden by something newer
+ * that the reader sees instead. So versions once reached stay, and readers that follow one another
+ * never hold compaction up for longer than one of them takes. */
+#include "alloc.h"
 #include "err.h"
+#include "keyspace.h"
+#include "range_pick.h"
+
+enum stage { STAGE_COUNT, STAGE_WALK, STAGE_SORT, STAGE_SORTED, STAGE_DONE };
+
+struct mvcc_reader {
+    struct list link; /* in m->readers */
+    const struct mvcc *m;
+    struct range_request request;
+    struct key_range range;
+    int64_t revision; /* 0: the newest versions, those of a write under way included */
+    enum stage stage;
+    struct strbuf after;  /* where the next slice goes on; empty: from the start of the range */
+    uint64_t count;       /* keys in the range */
+    uint64_t left;        /* of them, not walked over yet */
+    uint64_t limit, sent; /* at most that many in the reply; that many were in slices so far */
+    bool more, picks;
+    bool sliced; /* runs between writes only: then the newest versions are those of m->revision */
+    struct range_pick pick; /* if picks */
+};
 
 int range_check_revision(const struct mvcc *m, int64_t revision)
 {
@@ -15,57 +45,64 @@ int range_check_revision(const struct mvcc *m, int64_t revision)
 
 /* ---- walking a range at a revision ---- */
 
+/* Lives within a slice. */
 struct walk {
     struct index_cursor cursor;
-    struct key_range range;
-    int64_t revision; /* 0: the newest versions */
-    uint64_t left;    /* at the newest: how many are still to come */
+    const struct mvcc_reader *x;
+    const struct version *last; /* key looked at last, or NULL */
+    bool newest;                /* the index's own count of live keys holds */
+    size_t visits;              /* left in this slice */
 };
 
-static struct walk walk_begin(
-    const struct mvcc *m, const struct key_range *range, int64_t revision, uint64_t count)
+static bool is_newest(const struct mvcc_reader *x)
 {
-    struct walk w = {.range = *range, .revision = revision, .left = count};
+    return x->revision == 0 || (x->sliced && x->revision == x->m->revision);
+}
 
-    if (!key_range_is_empty(range)) {
-        w.cursor = index_seek(&m->index, range->start);
-    }
+static struct walk walk_begin(const struct mvcc_reader *x, size_t visits)
+{
+    struct walk w = {.x = x, .visits = visits};
+
+    w.newest = is_newest(x);
+    w.cursor =
+        index_seek(&x->m->index, x->after.len != 0 ? strbuf_bytes(&x->after) : x->range.start);
     return w;
 }
 
-static const struct version *walk_next(struct walk *w)
+/* Ends when the visits are used up, too. */
+static const struct version *walk_next(struct walk *w, uint64_t *left)
 {
-    struct version *v;
+    while (*left > 0 && w->visits > 0) {
+        struct version *v =
+            w->newest ? index_cursor_next_live(&w->cursor) : index_cursor_next(&w->cursor);
 
-    if (w->revision == 0) {
-        return w->left > 0 ? (w->left--, index_cursor_next_live(&w->cursor)) : NULL;
-    }
-    while ((v = index_cursor_next(&w->cursor)) != NULL &&
-        key_range_contains(&w->range, version_key(v))) {
-        v = version_at(v, w->revision);
+        w->visits--;
+        if (v == NULL || (!w->newest && !key_range_contains(&w->x->range, version_key(v)))) {
+            *left = 0;
+            return NULL;
+        }
+        w->last = v;
+        if (!w->newest) {
+            v = version_at(v, w->x->revision);
+        }
         if (v != NULL && !version_is_tombstone(v)) {
+            (*left)--;
             return v;
         }
     }
     return NULL;
 }
 
-static uint64_t walk_count(const struct mvcc *m, const struct key_range *range, int64_t revision)
+static void walk_end(const struct walk *w, struct strbuf *after)
 {
-    struct walk w;
-    uint64_t n = 0;
-
-    if (revision == 0) {
-        return index_count(&m->index, range);
+    if (w->last != NULL) {
+        strbuf_clear(after);
+        strbuf_append_bytes(after, version_key(w->last));
+        strbuf_append_char(after, '\0'); /* the next possible key */
     }
-    w = walk_begin(m, range, revision, 0);
-    while (walk_next(&w) != NULL) {
-        n++;
-    }
-    return n;
 }
 
-/* ---- filters and sorting ---- */
+/* ---- filters ---- */
 
 static bool has_filters(const struct range_request *r)
 {
@@ -81,112 +118,238 @@ static bool passes_filters(const struct range_request *r, const struct version *
         (r->max_create_revision == 0 || v->create <= r->max_create_revision);
 }
 
-/* The order of a reply. Equal ones are in the order of their keys, whichever way the rest is. */
-struct order {
-    enum sort_target target;
-    bool descend;
-};
+/* ---- the stages ---- */
 
-static int cmp_i64(int64_t a, int64_t b)
-{
-    return (a > b) - (a < b);
-}
-
-static int order_cmp(const void *x, const void *y, void *arg)
-{
-    const struct version *a = *(const struct version *const *)x;
-    const struct version *b = *(const struct version *const *)y;
-    const struct order *o = arg;
-    int c = 0;
-
-    switch (o->target) {
-    case SORT_VERSION:
-        c = cmp_i64(a->version, b->version);
-        break;
-    case SORT_CREATE:
-        c = cmp_i64(a->create, b->create);
-        break;
-    case SORT_MOD:
-        c = cmp_i64(a->mod, b->mod);
-        break;
-    case SORT_VALUE:
-        c = bytes_cmp(version_value(a), version_value(b));
-        break;
-    case SORT_KEY:
-    case SORT_TARGET_END:
-        break;
-    }
-    if (c == 0) {
-        c = bytes_cmp(version_key(a), version_key(b));
-        return o->target == SORT_KEY && o->descend ? -c : c;
-    }
-    return o->descend ? -c : c;
-}
-
-/* Sinks slot i of a heap whose root is the one that comes last in the order. */
-static void sink(const struct version **heap, size_t n, size_t i, struct order *o)
-{
-    for (;;) {
-        size_t last = i;
-
-        for (size_t c = 2 * i + 1; c <= 2 * i + 2 && c < n; c++) {
-            if (order_cmp(&heap[c], &heap[last], o) > 0) {
-                last = c;
-            }
-        }
-        if (last == i) {
-            return;
-        }
-        const struct version *v = heap[i];
-
-        heap[i] = heap[last];
-        heap[last] = v;
-        i = last;
-    }
-}
-
-/* What has been chosen for the reply: everything, or the first `max` in the order. */
-struct choice {
-    const struct version **v; /* arena; room for max */
+/* What a slice may cost, and where its part of the reply goes. */
+struct slice {
+    size_t visits, bytes; /* left */
+    struct kv *kvs;
     size_t n, max;
-    uint64_t seen;
-    struct order order;
 };
 
-static void choose(struct choice *c, const struct version *v)
+static void put(struct mvcc_reader *x, struct slice *s, const struct version *v)
 {
-    c->seen++;
-    if (c->n < c->max) {
-        c->v[c->n++] = v;
-        if (c->n == c->max) {
-            for (size_t i = c->n / 2; i-- > 0;) {
-                sink(c->v, c->n, i, &c->order);
-            }
-        }
-    } else if (c->max > 0 && order_cmp(&v, &c->v[0], &c->order) < 0) {
-        c->v[0] = v;
-        sink(c->v, c->n, 0, &c->order);
+    struct kv *kv = &s->kvs[s->n++];
+    size_t bytes;
+
+    *kv = version_kv(v);
+    if (x->request.keys_only) {
+        kv->value = (struct bytes){0};
+    }
+    bytes = kv->key.len + kv->value.len;
+    s->bytes -= MIN(s->bytes, bytes);
+    x->sent++;
+}
+
+static bool slice_has_room(const struct slice *s)
+{
+    return s->visits > 0 && s->bytes > 0 && s->n < s->max;
+}
+
+/* The number of keys is known. */
+static void after_count(struct mvcc_reader *x)
+{
+    const struct range_request *r = &x->request;
+
+    strbuf_clear(&x->after);
+    x->left = x->count;
+    x->limit = r->limit > 0 ? MIN((uint64_t)r->limit, x->count) : x->count;
+    x->stage = r->count_only || x->count == 0 ? STAGE_DONE : STAGE_WALK;
+    x->picks = r->sort_target != SORT_KEY || r->sort_order == SORT_DESCEND;
+    if (!x->picks) {
+        return;
+    }
+    x->pick = (struct range_pick){.target = r->sort_target,
+        .descend = r->sort_order == SORT_DESCEND,
+        .max = (size_t)x->limit};
+    /* etcd takes a sort target without an order for ascending, but fetches no more than the limit
+     * and one before it sorts. */
+    if (r->sort_order == SORT_NONE && !has_filters(r) && x->limit < x->count) {
+        x->left = x->limit + 1;
     }
 }
 
-/* ---- the reply ---- */
-
-static int fill(const struct range_request *r, const struct version **v, size_t n,
-    struct arena *arena, struct range_reply *ret)
+static void step_count(struct mvcc_reader *x, struct slice *s)
 {
-    ret->kvs = arena_alloc(arena, n * sizeof(*ret->kvs));
-    if (ret->kvs == NULL) {
-        return DECREE_ETOO_LARGE;
+    struct walk w = walk_begin(x, s->visits);
+
+    while (walk_next(&w, &x->left) != NULL) {
+        x->count++;
     }
-    ret->n_kvs = n;
-    for (size_t i = 0; i < n; i++) {
-        ret->kvs[i] = version_kv(v[i]);
-        if (r->keys_only) {
-            ret->kvs[i].value = (struct bytes){0};
+    s->visits = w.visits;
+    walk_end(&w, &x->after);
+    if (x->left == 0) {
+        after_count(x);
+    }
+}
+
+/* The keys come in the order of the reply: they go out as they are found. What is left of `left`
+ * when the limit is reached only tells whether there are more. */
+static void step_walk(struct mvcc_reader *x, struct slice *s)
+{
+    bool filters = has_filters(&x->request);
+    struct walk w = walk_begin(x, s->visits);
+    const struct version *v;
+
+    while (!x->more && slice_has_room(s) && (v = walk_next(&w, &x->left)) != NULL) {
+        if (filters && !passes_filters(&x->request, v)) {
+            continue;
+        }
+        if (x->sent == x->limit) {
+            x->more = true;
+            break;
+        }
+        put(x, s, v);
+        s->visits = w.visits;
+        if (x->sent == x->limit && !filters) {
+            x->more = x->left > 0;
+            x->left = 0;
         }
     }
+    s->visits = w.visits;
+    if (x->left == 0 || x->more) {
+        x->stage = STAGE_DONE;
+    } else {
+        walk_end(&w, &x->after);
+    }
+}
+
+static void step_pick(struct mvcc_reader *x, struct slice *s)
+{
+    struct walk w = walk_begin(x, s->visits);
+    const struct version *v;
+
+    while ((v = walk_next(&w, &x->left)) != NULL) {
+        if (passes_filters(&x->request, v)) {
+            range_pick_add(&x->pick, v);
+        }
+    }
+    s->visits = w.visits;
+    walk_end(&w, &x->after);
+    if (x->left == 0) {
+        range_pick_end(&x->pick);
+        x->more = x->pick.n < x->pick.seen;
+        x->stage = STAGE_SORT;
+    }
+}
+
+static void step_sorted(struct mvcc_reader *x, struct slice *s)
+{
+    while (x->sent < x->pick.n && slice_has_room(s)) {
+        s->visits--;
+        put(x, s, range_pick_at(&x->pick, (size_t)x->sent));
+    }
+    if (x->sent == x->pick.n) {
+        x->stage = STAGE_DONE;
+    }
+}
+
+enum { SORT_STEP = 4 /* keys passed over cost as much as one that is put into its order */ };
+
+static void step(struct mvcc_reader *x, struct slice *s)
+{
+    switch (x->stage) {
+    case STAGE_COUNT:
+        step_count(x, s);
+        break;
+    case STAGE_WALK:
+        if (x->picks) {
+            step_pick(x, s);
+        } else {
+            step_walk(x, s);
+        }
+        break;
+    case STAGE_SORT:
+        if (range_pick_sort(&x->pick, s->visits / SORT_STEP + 1)) {
+            s->visits = 0;
+        } else {
+            x->stage = STAGE_SORTED;
+        }
+        break;
+    case STAGE_SORTED:
+        step_sorted(x, s);
+        break;
+    case STAGE_DONE:
+        break;
+    }
+}
+
+/* ---- in slices ---- */
+
+/* m, request, range, revision and sliced are set. */
+static void reader_begin(struct mvcc_reader *x)
+{
+    list_init(&x->link);
+    if (key_range_is_empty(&x->range)) {
+        after_count(x);
+    } else if (is_newest(x)) {
+        x->count = index_count(&x->m->index, &x->range);
+        after_count(x);
+    } else {
+        x->left = UINT64_MAX; /* to the end of the range */
+    }
+}
+
+static void reader_deinit(struct mvcc_reader *x)
+{
+    strbuf_deinit(&x->after);
+    range_pick_deinit(&x->pick);
+}
+
+int mvcc_reader_open(struct mvcc *m, const struct range_request *r, struct mvcc_reader **ret)
+{
+    struct key_range range = key_range_parse(r->key, r->range_end);
+    int err = range_check_revision(m, r->revision);
+
+    if (err < 0) {
+        return err;
+    }
+    *ret = xmalloc(sizeof(**ret));
+    **ret = (struct mvcc_reader){.m = m,
+        .request = *r,
+        .range = range,
+        .revision = r->revision > 0 ? r->revision : m->revision,
+        .sliced = true};
+    reader_begin(*ret);
+    list_add_tail(&m->readers, &(*ret)->link);
     return 0;
 }
+
+bool mvcc_reader_next(
+    struct mvcc_reader *x, size_t keys, size_t bytes, struct kv *kvs, struct range_reply *ret)
+{
+    struct slice s = {.visits = keys, .bytes = MAX(bytes, (size_t)1), .kvs = kvs, .max = keys};
+
+    decree_assert(keys > 0);
+    while (x->stage != STAGE_DONE && slice_has_room(&s)) {
+        step(x, &s);
+    }
+    *ret =
+        (struct range_reply){.kvs = kvs, .n_kvs = s.n, .more = x->more, .count = (int64_t)x->count};
+    return x->stage != STAGE_DONE;
+}
+
+struct mvcc_reader *mvcc_reader_close(struct mvcc_reader *x)
+{
+    if (x != NULL) {
+        list_del(&x->link);
+        reader_deinit(x);
+        free(x);
+    }
+    return NULL;
+}
+
+int64_t range_readers_floor(const struct mvcc *m)
+{
+    int64_t floor = INT64_MAX;
+
+    list_for_each (it, &m->readers) {
+        floor = MIN(floor, list_entry(it, struct mvcc_reader, link)->revision);
+    }
+    return floor;
+}
+
+/* ---- in one go ---- */
 
 /* Most reads are of one key. */
 static int read_single(const struct mvcc *m, const struct range_request *r, int64_t revision,
@@ -199,58 +362,49 @@ static int read_single(const struct mvcc *m, const struct range_request *r, int6
         return 0;
     }
     ret->count = 1;
-    return r->count_only || !passes_filters(r, found) ? 0 : fill(r, &found, 1, arena, ret);
-}
-
-/* Only the first `limit` in the order of keys. */
-static int read_first(const struct range_request *r, struct walk *w, uint64_t count,
-    struct arena *arena, struct range_reply *ret)
-{
-    size_t n = (size_t)(r->limit > 0 ? MIN((uint64_t)r->limit, count) : count);
-    const struct version *v;
-
-    ret->kvs = arena_alloc(arena, n * sizeof(*ret->kvs));
+    if (r->count_only || !passes_filters(r, found)) {
+        return 0;
+    }
+    ret->kvs = arena_alloc(arena, sizeof(*ret->kvs));
     if (ret->kvs == NULL) {
         return DECREE_ETOO_LARGE;
     }
-    while (ret->n_kvs < n && (v = walk_next(w)) != NULL) {
-        struct kv *kv = &ret->kvs[ret->n_kvs++];
-
-        *kv = version_kv(v);
-        if (r->keys_only) {
-            kv->value = (struct bytes){0};
-        }
+    ret->n_kvs = 1;
+    *ret->kvs = version_kv(found);
+    if (r->keys_only) {
+        ret->kvs->value = (struct bytes){0};
     }
-    ret->more = n < count;
     return 0;
 }
 
-/* All that pass the filters, sorted, then cut. */
-static int read_sorted(const struct range_request *r, struct walk *w, uint64_t count,
-    struct arena *arena, struct range_reply *ret)
+/* Stages until the first that puts something out; then all of it, as many as there can be. */
+static int read_all(struct mvcc_reader *x, struct arena *arena, struct range_reply *ret)
 {
-    struct choice c = {.order = {r->sort_target, r->sort_order == SORT_DESCEND}};
-    const struct version *v;
-    uint64_t look = count;
+    struct slice s = {.visits = SIZE_MAX, .bytes = SIZE_MAX};
 
-    /* etcd takes a sort target without an order for ascending, but fetches no more than the limit
-     * and one before it sorts. */
-    if (r->sort_order == SORT_NONE && !has_filters(r) && r->limit > 0) {
-        look = r->limit < INT64_MAX ? MIN(count, (uint64_t)r->limit + 1) : count;
+    while (
+        x->stage == STAGE_COUNT || x->stage == STAGE_SORT || (x->stage == STAGE_WALK && x->picks)) {
+        s.visits = SIZE_MAX;
+        step(x, &s);
     }
-    c.max = (size_t)(r->limit > 0 ? MIN((uint64_t)r->limit, count) : count);
-    c.v = arena_alloc(arena, c.max * sizeof(*c.v));
-    if (c.v == NULL) {
+    ret->count = (int64_t)x->count;
+    if (x->stage == STAGE_DONE) {
+        return 0;
+    }
+    s.max = x->stage == STAGE_SORTED ? x->pick.n : (size_t)x->limit;
+    s.kvs = arena_alloc(arena, s.max * sizeof(*s.kvs));
+    if (s.kvs == NULL) {
         return DECREE_ETOO_LARGE;
     }
-    for (; look > 0 && (v = walk_next(w)) != NULL; look--) {
-        if (passes_filters(r, v)) {
-            choose(&c, v);
-        }
+    s.visits = SIZE_MAX;
+    s.max++; /* never reached, so that the walk looks whether more follow */
+    while (x->stage != STAGE_DONE) {
+        step(x, &s);
     }
-    qsort_r(c.v, c.n, sizeof(struct version *), order_cmp, &c.order);
-    ret->more = c.n < c.seen;
-    return fill(r, c.v, c.n, arena, ret);
+    ret->kvs = s.kvs;
+    ret->n_kvs = s.n;
+    ret->more = x->more;
+    return 0;
 }
 
 int range_read(const struct mvcc *m, const struct range_request *r, int64_t revision_now,
@@ -258,22 +412,17 @@ int range_read(const struct mvcc *m, const struct range_request *r, int64_t revi
 {
     struct key_range range = key_range_parse(r->key, r->range_end);
     int64_t revision = r->revision > 0 && r->revision < revision_now ? r->revision : 0;
-    bool by_key = r->sort_target == SORT_KEY && r->sort_order != SORT_DESCEND;
-    uint64_t count;
-    struct walk w;
+    struct mvcc_reader x = {.m = m, .request = *r, .range = range, .revision = revision};
+    int err;
 
     *ret = (struct range_reply){0};
     if (range.kind == KEY_SINGLE) {
         return read_single(m, r, revision, arena, ret);
     }
-    count = walk_count(m, &range, revision);
-    ret->count = (int64_t)count;
-    if (r->count_only || count == 0) {
-        return 0;
-    }
-    w = walk_begin(m, &range, revision, count);
-    return by_key && !has_filters(r) ? read_first(r, &w, count, arena, ret)
-                                     : read_sorted(r, &w, count, arena, ret);
+    reader_begin(&x);
+    err = read_all(&x, arena, ret);
+    reader_deinit(&x);
+    return err;
 }
 
 int mvcc_range(const struct mvcc *m, const struct range_request *r, struct arena *arena,

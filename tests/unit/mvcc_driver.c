@@ -16,12 +16,24 @@ struct probe {
     bool active, full;
 };
 
+/* A range that is read in slices while other steps go on. */
+struct reading {
+    struct mvcc_reader *reader; /* NULL: none */
+    struct range_request r;     /* its revision is the one that is read */
+    struct arena arena;         /* of what has been read */
+    struct kv kvs[MODEL_KEYS];
+    size_t n;
+};
+
+enum { READINGS = 3 };
+
 struct driver {
     struct model_source *src;
     struct model model;
     struct mvcc *m;
     struct arena arena;
     struct probe probes[WATCHERS];
+    struct reading readings[READINGS];
     struct mvcc_snapshot *snapshot;
     struct strbuf piece_log; /* all pieces of the open snapshot */
     uint64_t snapshot_hash;
@@ -191,6 +203,68 @@ static void do_range(struct driver *d)
     int err = mvcc_range(d->m, &r, &d->arena, &reply);
 
     model_check_range(&d->model, &r, err, &reply);
+}
+
+static void end_reading(struct reading *x)
+{
+    x->reader = mvcc_reader_close(x->reader);
+    arena_deinit(&x->arena);
+    x->n = 0;
+}
+
+/* Their keyspace goes away. */
+static void end_readings(struct driver *d)
+{
+    for (size_t i = 0; i < READINGS; i++) {
+        end_reading(&d->readings[i]);
+    }
+}
+
+static void begin_reading(struct driver *d, struct reading *x)
+{
+    int err;
+
+    x->r = any_range(d);
+    err = mvcc_reader_open(d->m, &x->r, &x->reader);
+    if (err < 0) {
+        struct range_reply none = {0};
+
+        model_check_range(&d->model, &x->r, err, &none);
+        x->reader = NULL;
+        return;
+    }
+    x->r.revision = x->r.revision > 0 ? x->r.revision : d->model.revision;
+}
+
+static void do_slice(struct driver *d)
+{
+    struct reading *x = &d->readings[pick(d, READINGS)];
+    struct kv kvs[MODEL_KEYS];
+    struct range_reply reply;
+    bool more;
+
+    if (x->reader == NULL) {
+        begin_reading(d, x);
+        return;
+    }
+    if (chance(d, 40)) {
+        end_reading(x);
+        return;
+    }
+    more = mvcc_reader_next(
+        x->reader, 1 + pick(d, chance(d, 3) ? MODEL_KEYS : 10), 1 + pick(d, 2000), kvs, &reply);
+    for (size_t i = 0; i < reply.n_kvs; i++) {
+        decree_assert(x->n < MODEL_KEYS);
+        x->kvs[x->n] = kvs[i];
+        x->kvs[x->n].key = arena_copy(&x->arena, kvs[i].key);
+        x->kvs[x->n++].value = arena_copy(&x->arena, kvs[i].value);
+    }
+    if (!more) {
+        reply.kvs = x->kvs;
+        reply.n_kvs = x->n;
+        model_check_slices(&d->model, &x->r, &reply);
+        end_reading(x);
+    }
 }
 
 static void do_put(struct driver *d)
@@ -505,6 +579,7 @@ static void finish_snapshot(struct driver *d)
     close_snapshot(d);
     if (current && mvcc_hash(d->m) == mvcc_hash(loaded)) {
         decree_assert(mvcc_live_bytes(loaded) == mvcc_live_bytes(d->m));
+        end_readings(d);
         mvcc_watch_move(d->m, loaded);
         mvcc_free(d->m);
         d->m = TAKE_PTR(loaded);
@@ -546,7 +621,7 @@ static void check_all(struct driver *d)
 
 static void step(struct driver *d)
 {
-    uint32_t what = pick(d, 64);
+    uint32_t what = pick(d, 72);
 
     arena_reset(&d->arena);
     if (what < 16) {
@@ -569,8 +644,10 @@ static void step(struct driver *d)
         do_watch(d);
     } else if (what < 57) {
         do_deliver(d);
-    } else {
+    } else if (what < 64) {
         do_snapshot(d);
+    } else {
+        do_slice(d);
     }
 }
 
@@ -581,6 +658,7 @@ static void check_end(struct driver *d)
 
     check_all(d);
     close_snapshot(d);
+    end_readings(d);
     while (mvcc_watch_deliver(d->m, 1000)) {}
     if (d->model.compacted < d->model.revision) {
         decree_assert(mvcc_compact(d->m, d->model.revision) == 0);

@@ -236,6 +236,12 @@ void model_check_range(
     }
 }
 
+void model_check_slices(
+    const struct model *m, const struct range_request *r, const struct range_reply *reply)
+{
+    check_range(m, r, reply);
+}
+
 /* ---- writes ---- */
 
 static bool lease_exists(const struct model *m, int64_t id)

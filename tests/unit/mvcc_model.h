@@ -41,6 +41,9 @@ const struct model_change *model_at(const struct model *m, int key, int64_t revi
  * against it. */
 void model_check_range(
     struct model *m, const struct range_request *r, int err, const struct range_reply *reply);
+/* A reply that was read in slices as of r->revision, which may have been compacted meanwhile. */
+void model_check_slices(
+    const struct model *m, const struct range_request *r, const struct range_reply *reply);
 void model_check_put(
     struct model *m, const struct put_request *r, int err, const struct put_reply *reply);
 void model_check_delete(
