@@ -1,5 +1,5 @@
-/* The store as the doors see it: submit a request, get exactly one reply; open a watch, get batches.
- * Everything here happens in the loop's thread. */
+/* The store as the doors see it: submit a request, get exactly one reply; open a watch, get
+ * batches. Everything here happens in the loop's thread. */
 #ifndef DECREE_STORE_STORE_H
 #define DECREE_STORE_STORE_H
 
@@ -84,6 +84,10 @@ struct store_call;
 /* status is 0 and reply is set, or a negative code (err.h) and reply is NULL. Everything reply
  * points to is valid during the callback only. The call is the owner's again. */
 typedef void (*store_cb)(struct store_call *call, int status, const struct store_reply *reply);
+/* Of a range too large for one turn: kvs that come before those of the reply that cb gets, in
+ * order, all read at one revision; count and more are cb's alone. Valid during the callback only.
+ * Returns false when it has cancelled the call. */
+typedef bool (*store_part_cb)(struct store_call *call, const struct store_reply *part);
 
 /* Embedded by its owner, who keeps it and all bytes it points to until cb. */
 struct store_call {
@@ -102,6 +106,7 @@ struct store_call {
         } member_list;
     };
     store_cb cb;
+    store_part_cb part; /* NULL: the whole reply at once, however long that takes */
     void *data;
     /* ---- the store's own ---- */
     struct list link_;      /* in the list of its state */
@@ -109,9 +114,11 @@ struct store_call {
     struct hmap_node node_; /* by id_, while its entry or question is under way */
     uint64_t id_;
     uint64_t deadline_ms_;
-    uint64_t term_;       /* leadership under which it was proposed */
-    struct buf *payload_; /* the encoded entry */
-    int64_t lease_id_;    /* of a grant: given or picked */
+    uint64_t term_;              /* leadership under which it was proposed */
+    struct buf *payload_;        /* the encoded entry */
+    int64_t lease_id_;           /* of a grant: given or picked */
+    struct mvcc_reader *reader_; /* while a range is read in slices… */
+    int64_t revision_;           /* …from when this was the newest revision */
     unsigned state_;
     int status_;
 };

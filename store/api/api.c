@@ -14,16 +14,22 @@ enum { LEADERLESS_MS = 3000 /* three default election timeouts */ };
 static void on_flush(uv_prepare_t *prepare)
 {
     struct api *api = prepare->data;
+    size_t written = 0;
     struct list now;
 
     (void)uv_idle_stop(&api->no_sleep);
     list_init(&now);
     list_splice_tail(&now, &api->dirty);
-    while (!list_empty(&now)) {
+    while (!list_empty(&now) && written < WRITE_TURN_BYTES_TOTAL) {
         struct conn *c = list_entry(now.next, struct conn, dirty);
 
         list_del(&c->dirty);
-        conn_flush(c);
+        written += conn_flush(c);
+    }
+    if (!list_empty(&now)) {
+        list_splice_tail(&now, &api->dirty); /* those that had no turn come first in the next */
+        list_splice_tail(&api->dirty, &now);
+        api_wake(api);
     }
 }
 
@@ -67,6 +73,7 @@ int api_new(
     list_init(&api->dirty);
     list_init(&api->leader_streams);
     list_init(&api->pool);
+    list_init(&api->large_waiting);
     (void)uv_prepare_init(loop, &api->flush);
     (void)uv_idle_init(loop, &api->no_sleep);
     api->flush.data = api;

@@ -55,7 +55,9 @@ struct api {
     struct deadline grace;        /* while draining */
     struct list pool;             /* exchanges for reuse */
     size_t n_pool, n_exchanges, n_watchers;
-    size_t in_bytes, out_bytes; /* bodies waiting, answers waiting: of all connections */
+    struct list large_waiting;   /* struct rpc.queue_link: large reads, until others have left */
+    size_t n_large, large_bytes; /* large replies being made, and what is expected of them */
+    size_t in_bytes, out_bytes;  /* bodies waiting, answers waiting: of all connections */
     nghttp2_session_callbacks *h2_callbacks;
     nghttp2_option *h2_option;
     struct api_counters counters;
@@ -64,6 +66,12 @@ struct api {
     void (*stop_cb)(void *data);
     void *stop_data;
 };
+
+/* Large replies that together would pass OUTPUT_BYTES_TOTAL_MAX are made one after the other. */
+static inline bool api_takes_large(const struct api *api)
+{
+    return api->n_large == 0 && api->out_bytes <= LARGE_RESUME_BYTES;
+}
 
 /* A connection has been freed. */
 void api_conn_gone(struct api *api);

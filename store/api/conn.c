@@ -194,6 +194,7 @@ static int push(struct conn *c)
         return written;
     }
     segq_consume(&c->out, written > 0 ? (size_t)written : 0);
+    c->turn_write += written > 0 ? (size_t)written : 0;
     n = segq_views(&c->out, views, VIEWS_MAX);
     for (unsigned i = 0; i < n; i++) {
         left += views[i].len;
@@ -215,7 +216,7 @@ static void serve_waiting(struct conn *c)
 {
     size_t expected = c->out_bytes;
 
-    while (!list_empty(&c->waiting) && expected <= OUTPUT_BYTES_MAX) {
+    while (c->large == NULL && !list_empty(&c->waiting) && expected <= OUTPUT_BYTES_MAX) {
         struct rpc *rpc = list_entry(c->waiting.next, struct rpc, queue_link);
 
         rpc_resume(container_of(rpc, struct exchange, rpc));
@@ -223,17 +224,36 @@ static void serve_waiting(struct conn *c)
     }
 }
 
-void conn_flush(struct conn *c)
+/* The end of its turn: what it may read and write is counted anew. */
+static size_t end_turn(struct conn *c)
+{
+    size_t written = c->turn_write;
+
+    c->turn_requests = c->turn_read = c->turn_write = 0;
+    if (c->state < CONN_FLUSHING) {
+        serve_waiting(c);
+        update_reading(c);
+    }
+    return written;
+}
+
+size_t conn_flush(struct conn *c)
 {
     if (c->h1 != NULL && c->state == CONN_H1) {
         h1_serve(c->h1);
     }
     while (c->writing == 0 && c->state != CONN_CLOSED) {
-        int r = pull(c);
+        int r;
+
+        if (c->turn_write >= WRITE_TURN_BYTES) {
+            conn_mark_dirty(c); /* the others first */
+            break;
+        }
+        r = pull(c);
 
         if (r < 0) {
             conn_close(c);
-            return;
+            break;
         }
         if (c->out.bytes == 0) {
             if (c->state == CONN_FLUSHING) {
@@ -244,13 +264,10 @@ void conn_flush(struct conn *c)
         r = push(c);
         if (r < 0) {
             conn_close(c);
-            return;
+            break;
         }
     }
-    if (c->state < CONN_FLUSHING) {
-        serve_waiting(c);
-        update_reading(c);
-    }
+    return end_turn(c);
 }
 
 /* ---- reading ---- */
@@ -294,12 +311,14 @@ static void on_alloc(uv_handle_t *handle, size_t suggested _unused_, uv_buf_t *r
 {
     struct conn *c = container_of(handle, struct conn, handle);
 
-    *ret = uv_buf_init((char *)c->api->read_buffer, READ_BUFFER_BYTES);
+    *ret = uv_buf_init(
+        (char *)c->api->read_buffer, c->busy ? READ_BUSY_BYTES : (unsigned)READ_BUFFER_BYTES);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct conn *c = container_of(stream, struct conn, stream);
+    size_t before;
 
     if (n == 0) {
         return;
@@ -310,25 +329,35 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         conn_close(c);
         return;
     }
+    before = c->turn_requests;
     if (feed(c, bytes_make(buf->base, (size_t)n)) < 0) {
         conn_finish(c);
         return;
     }
+    c->turn_read += (size_t)n;
+    c->busy = c->turn_requests - before >= REQUESTS_BUSY;
     if (c->state < CONN_FLUSHING) {
         update_reading(c);
         conn_update_deadline(c);
     }
 }
 
+/* What it has sent beyond its share of this turn stays in the socket until the next one. */
+static bool has_turn(const struct conn *c)
+{
+    return c->turn_requests < REQUESTS_TURN_MAX && c->turn_read < READ_TURN_BYTES;
+}
+
 static void update_reading(struct conn *c)
 {
-    bool want = c->h1 == NULL || h1_wants_input(c->h1);
+    bool want = has_turn(c) && (c->h1 == NULL || h1_wants_input(c->h1));
 
     if (want == c->reading) {
         return;
     }
     if (!want) {
         stop_reading(c);
+        conn_mark_dirty(c); /* reads on after the flush */
     } else if (uv_read_start(&c->stream, on_alloc, on_read) == 0) {
         c->reading = true;
     } else {

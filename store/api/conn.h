@@ -37,11 +37,15 @@ struct conn {
     uv_write_t write;
     size_t writing; /* bytes that libuv is writing, 0 = none */
     bool reading;
+    bool busy;                    /* its last read held many requests */
+    size_t turn_requests;         /* begun in this turn of the loop… */
+    size_t turn_read, turn_write; /* …and bytes read and written */
     struct deadline deadline;
     uint64_t limit_ms; /* what deadline was set to, 0: dropped */
     struct list exchanges;
-    size_t out_bytes;      /* waiting in the exchanges' own queues */
-    size_t deferred_bytes; /* the largest answer that found no room */
+    size_t out_bytes;       /* waiting in the exchanges' own queues */
+    struct exchange *large; /* whose reply comes in parts: one at a time, the others wait */
+    size_t deferred_bytes;  /* the largest answer that found no room */
     struct list waiting; /* struct rpc.queue_link: complete requests, for which there is no room */
     struct identity identity;
     char peer[64]; /* for the log */
@@ -51,7 +55,8 @@ struct conn {
 void conn_accept(struct api *api, uv_stream_t *listener);
 /* There is something to write: conn_flush runs before the loop sleeps. */
 void conn_mark_dirty(struct conn *c);
-void conn_flush(struct conn *c);
+/* Writes what is due, no more than its share of a turn; returns how much that was. */
+size_t conn_flush(struct conn *c);
 /* The client does not fetch its answers: no more of them are to be made for now. Its bytes are read
  * all the same, as HTTP/2 clients say among them that they have room again. */
 static inline bool conn_is_full(const struct conn *c)

@@ -45,11 +45,21 @@ static void kvs(struct pbw *w, unsigned field, const struct kv *list, size_t n)
     }
 }
 
-static void range_fields(struct pbw *w, const struct range_reply *r)
+void encode_kvs(struct pbw *w, const struct range_reply *r)
+{
+    kvs(w, 2, r->kvs, r->n_kvs);
+}
+
+void encode_range_end(struct pbw *w, const struct range_reply *r)
 {
     pbw_i64(w, 4, r->count);
     pbw_bool(w, 3, r->more);
-    kvs(w, 2, r->kvs, r->n_kvs);
+}
+
+static void range_fields(struct pbw *w, const struct range_reply *r)
+{
+    encode_range_end(w, r);
+    encode_kvs(w, r);
 }
 
 static void put_fields(struct pbw *w, const struct put_reply *r)
@@ -237,6 +247,11 @@ static size_t txn_estimate(const struct txn_reply *r)
         }
     }
     return sum;
+}
+
+size_t encode_kvs_estimate(const struct range_reply *r)
+{
+    return kvs_estimate(r->kvs, r->n_kvs);
 }
 
 size_t encode_reply_estimate(enum store_kind kind, const struct store_reply *reply)

@@ -11,6 +11,11 @@ void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply 
 /* About how large it will be; never more than a quarter too little. */
 size_t encode_reply_estimate(enum store_kind kind, const struct store_reply *reply);
 
+/* A part of a range's reply: elements of RangeResponse.kvs, or count and more alone. */
+void encode_kvs(struct pbw *w, const struct range_reply *r);
+size_t encode_kvs_estimate(const struct range_reply *r);
+void encode_range_end(struct pbw *w, const struct range_reply *r);
+
 void encode_header(struct pbw *w, const struct store_header *h);
 
 /* One event as an element of WatchResponse.events: tag, length and message, so that a response is

@@ -4,6 +4,7 @@
 
 #include "api_impl.h"
 #include "route.h"
+#include "rpc.h"
 
 enum { ARENA_KEEP_MAX = 8 * 1024, IN_KEEP_MAX = 4 * 1024 };
 
@@ -48,16 +49,29 @@ struct exchange *exchange_new(struct conn *conn, const struct transport *transpo
     ex->transport = transport;
     ex->in_max = MESSAGE_BYTES_MAX;
     api->n_exchanges++;
+    conn->turn_requests++;
     list_add_tail(&conn->exchanges, &ex->link);
     return ex;
 }
 
-/* Keeps the sums over all queues right after `out` has changed. */
+/* Keeps the sums over all queues right after `out` or the parts of a reply have changed. */
 static void count_out(struct exchange *ex)
 {
-    ex->api->out_bytes += ex->out.bytes - ex->out_counted;
-    ex->conn->out_bytes += ex->out.bytes - ex->out_counted;
-    ex->out_counted = ex->out.bytes;
+    size_t held = ex->out.bytes + ex->rpc.parts.bytes;
+
+    ex->api->out_bytes += held - ex->out_counted;
+    ex->conn->out_bytes += held - ex->out_counted;
+    ex->out_counted = held;
+    if (!list_empty(&ex->api->large_waiting) && api_takes_large(ex->api)) {
+        struct rpc *rpc = list_entry(ex->api->large_waiting.next, struct rpc, queue_link);
+
+        rpc_resume(container_of(rpc, struct exchange, rpc)); /* it only asks the store */
+    }
+}
+
+void exchange_count(struct exchange *ex)
+{
+    count_out(ex);
 }
 
 static void set_in_len(struct exchange *ex, size_t len)

@@ -56,7 +56,7 @@ struct rpc {
     bool json;     /* else gRPC */
     bool calling;  /* call is with the store */
     bool received; /* unary: the request is complete */
-    bool waiting;  /* …and waits in conn->waiting for room… */
+    bool waiting;  /* …and waits in one of queue_link's lists… */
     bool decoded;  /* …with call ready to be submitted */
     struct store_call call;
     int refusal;              /* gRPC status with which the complete request will be answered… */
@@ -65,8 +65,10 @@ struct rpc {
     size_t scanned;             /* bytes of in that scan has seen */
     struct watch_stream *watch; /* METHOD_WATCH: owned */
     struct arena message;       /* streams: memory of the message under way */
+    struct segq parts;          /* a reply that comes in parts: its kvs so far, encoded */
+    size_t parts_expected;      /* roughly what all of them will be */
     struct list queue_link; /* streams: in api->leader_streams while `hasleader` watches it; others:
-                               in conn->waiting */
+                               in conn->waiting or api->large_waiting */
 };
 
 struct exchange {
@@ -97,7 +99,8 @@ struct exchange {
     int grpc_status;              /* trailers when is_grpc */
     const char *grpc_message;     /* arena or static, percent-encoded; NULL: none */
     struct segq out;
-    size_t out_counted; /* of out.bytes, what the connection's and api's sums know */
+    size_t out_counted; /* of what it holds for its client, what the connection's and api's sums
+                           know */
 
     struct rpc rpc;
 };
@@ -123,6 +126,8 @@ void exchange_take(struct exchange *ex, size_t n);
 void exchange_page(struct exchange *ex, int status, const char *content_type, struct bytes body);
 /* Begin an answer of unknown length. */
 void exchange_respond(struct exchange *ex, int status, const char *content_type);
+/* rpc.parts has changed. */
+void exchange_count(struct exchange *ex);
 /* out grew. */
 void exchange_wake(struct exchange *ex);
 /* Nothing will be added any more. */

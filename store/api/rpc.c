@@ -8,6 +8,7 @@
 #include "health.pb-c.h"
 #include "proto_guard.h"
 #include "route.h"
+#include "rpc_parts.h"
 #include "watch_stream.h"
 
 enum { PREFIX_BYTES = 5 /* compressed flag, length */ };
@@ -87,6 +88,7 @@ static void let_go(struct exchange *ex)
     }
     list_del(&rpc->queue_link);
     arena_deinit(&rpc->message);
+    rpc_parts_drop(ex);
 }
 
 void rpc_end(struct exchange *ex, int grpc_status, const char *text)
@@ -114,7 +116,7 @@ static void count_sent(struct exchange *ex, size_t bytes)
     ex->api->counters.sent_bytes += bytes;
 }
 
-static void put_prefix(struct pbw *w, size_t len)
+void rpc_put_prefix(struct pbw *w, size_t len)
 {
     uint8_t prefix[PREFIX_BYTES] = {
         0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
@@ -130,7 +132,7 @@ static void send_grpc(struct exchange *ex, struct pbw *w, struct buf *const *lis
     for (size_t i = 0; i < n; i++) {
         len += list[i]->len;
     }
-    put_prefix(w, len);
+    rpc_put_prefix(w, len);
     head = pbw_take(w, &at);
     if (n == 0) {
         segq_append_buf(&ex->out, head, at);
@@ -230,22 +232,99 @@ void rpc_send(struct exchange *ex, struct pbw *w)
 
 static void serve_stream(struct exchange *ex);
 
-/* Many small requests of one turn can have large answers. A read that finds no room for its own is
- * done again when there is: reading later is as good. False: the answer may go out. */
+/* A read that finds no room for its answer is done again when there is: reading later is as good.
+ * Its call is not with the store. */
+static void wait_for_room(struct exchange *ex, struct list *among)
+{
+    struct store_call *call = &ex->rpc.call;
+
+    memset((char *)call + offsetof(struct store_call, link_), 0,
+        sizeof(*call) - offsetof(struct store_call, link_));
+    ex->rpc.waiting = ex->rpc.decoded = true;
+    list_add_tail(among, &ex->rpc.queue_link);
+}
+
+/* Many small requests of one turn can have large answers. False: the answer may go out. */
 static bool defer(struct exchange *ex, size_t bytes)
 {
     struct store_call *call = &ex->rpc.call;
     struct conn *c = ex->conn;
 
-    if (call->kind != STORE_RANGE || !conn_is_full(c)) {
+    if (call->kind != STORE_RANGE || c->large == ex || !conn_is_full(c)) {
         return false;
     }
-    memset((char *)call + offsetof(struct store_call, link_), 0,
-        sizeof(*call) - offsetof(struct store_call, link_));
-    ex->rpc.waiting = ex->rpc.decoded = true;
-    list_add_tail(&c->waiting, &ex->rpc.queue_link);
+    wait_for_room(ex, &c->waiting);
     c->deferred_bytes = MAX(c->deferred_bytes, bytes);
     return true;
+}
+
+/* False: no more answers may wait in this process, so the call has been ended. */
+static bool has_room(struct exchange *ex, size_t bytes)
+{
+    if (ex->api->out_bytes + bytes <= OUTPUT_BYTES_TOTAL_MAX) {
+        return true;
+    }
+    ex->api->counters.refused_requests++;
+    rpc_fail(ex, DECREE_ETOO_MANY_REQUESTS);
+    return false;
+}
+
+/* How much the whole reply will be, from its first keys. */
+static size_t whole_estimate(const struct store_call *call, const struct range_reply *first)
+{
+    uint64_t n = (uint64_t)first->count;
+
+    n = call->range.limit > 0 ? MIN(n, (uint64_t)call->range.limit) : n;
+    return first->n_kvs == 0 ? 0 : (size_t)(encode_kvs_estimate(first) / first->n_kvs * n);
+}
+
+/* What comes first makes this the connection's large reply. Its call waits instead where the one
+ * before it is not through, or where this one and all others would be too much together: false. */
+static bool begin_parts(struct exchange *ex, const struct range_reply *first)
+{
+    size_t expected = whole_estimate(&ex->rpc.call, first);
+    struct api *api = ex->api;
+    struct conn *c = ex->conn;
+    bool fits = api->out_bytes + api->large_bytes + expected <= OUTPUT_BYTES_TOTAL_MAX;
+
+    if (c->large == NULL && !conn_is_full(c) && (fits || api_takes_large(api))) {
+        c->large = ex;
+        ex->rpc.parts_expected = expected;
+        api->large_bytes += expected;
+        api->n_large++;
+        return true;
+    }
+    ex->rpc.calling = false;
+    store_cancel(api->store, &ex->rpc.call);
+    wait_for_room(ex, fits ? &c->waiting : &api->large_waiting);
+    c->deferred_bytes = fits ? OUTPUT_BYTES_MAX : c->deferred_bytes;
+    return false;
+}
+
+static bool on_part(struct store_call *call, const struct store_reply *part)
+{
+    struct exchange *ex = exchange_of(container_of(call, struct rpc, call));
+
+    decree_assert(ex->rpc.calling && !ex->done);
+    if ((ex->conn->large != ex && !begin_parts(ex, &part->range)) ||
+        !has_room(ex, encode_kvs_estimate(&part->range))) {
+        return false;
+    }
+    rpc_parts_add(ex, &part->range);
+    return true;
+}
+
+static void send_parts(struct exchange *ex, const struct store_reply *reply)
+{
+    count_sent(ex, rpc_parts_finish(ex, reply));
+    if (ex->rpc.json) {
+        count_end(ex, GRPC_OK);
+        let_go(ex);
+        exchange_page(ex, 200, "application/json", (struct bytes){0});
+    } else {
+        exchange_respond(ex, 200, "application/grpc");
+        rpc_end(ex, GRPC_OK, NULL);
+    }
 }
 
 static void on_reply(struct store_call *call, int status, const struct store_reply *reply)
@@ -261,12 +340,12 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
         return;
     }
     expect = encode_reply_estimate(call->kind, reply);
-    if (defer(ex, expect)) {
+    if (defer(ex, expect) || !has_room(ex, expect)) {
         return;
     }
-    if (ex->api->out_bytes + expect > OUTPUT_BYTES_TOTAL_MAX) {
-        ex->api->counters.refused_requests++;
-        rpc_fail(ex, DECREE_ETOO_MANY_REQUESTS);
+    if (ex->conn->large == ex) {
+        rpc_parts_add(ex, &reply->range);
+        send_parts(ex, reply);
         return;
     }
     pbw_init(&w, expect + PREFIX_BYTES);
@@ -289,6 +368,7 @@ static void call_store(struct exchange *ex, const ProtobufCMessage *m, struct ar
         return;
     }
     rpc->call.cb = on_reply;
+    rpc->call.part = on_part;
     rpc->calling = true;
     store_submit(ex->api->store, &rpc->call);
 }

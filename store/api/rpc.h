@@ -11,6 +11,8 @@ extern const struct service rpc_service;
 /* Its connection has room again: goes on with a request that waited for it. */
 void rpc_resume(struct exchange *ex);
 
+/* In front of a gRPC message of that length. */
+void rpc_put_prefix(struct pbw *w, size_t len);
 /* Sends one response message; takes what is in w. A unary call is thereby answered. */
 void rpc_send(struct exchange *ex, struct pbw *w);
 /* A response message in pieces: its first bytes in w (taken), then `list` of them already encoded

@@ -1,7 +1,7 @@
 /* A turn of the core, and what comes in between turns.
  *
  *     admit calls -> propose, begin a read round -> take raft's update -> log write and sends start
- *     -> apply -> answer -> slices of what is longer: snapshots, compaction, watchers
+ *     -> apply -> answer -> slices of what is longer: snapshots, compaction, large ranges, watchers
  *
  * What raft hands out points into it until its next step, so an update is used up before anything
  * is stepped again; callbacks of calls and watchers never step raft (they only submit and cancel).
@@ -135,7 +135,7 @@ static void step_raft(struct store *s)
             return;
         }
         core_apply(s);
-        core_reads_serve(s);
+        core_reads_release(s);
         if (s->applied != applied && s->commit > s->applied) {
             break; /* a slice is done: others first */
         }
@@ -154,6 +154,7 @@ static void tell_members(struct store *s)
 bool core_turn(struct store *s)
 {
     s->dirty = false;
+    core_reads_turn(s);
     core_calls_admit(s);
     if (s->state == CORE_RUNNING) {
         step_raft(s);
@@ -161,7 +162,9 @@ bool core_turn(struct store *s)
         core_save_step(s);
         core_sends_step(s);
         core_compact_slice(s);
+        core_ranges_step(s);
     }
+    core_reads_serve(s);
     core_calls_answer_refused(s);
     if (s->watching) {
         s->watching = false;
@@ -174,7 +177,7 @@ bool core_turn(struct store *s)
         s->env->flush(s->env->data);
     }
     return s->dirty || s->watching || s->compacting || s->commit > s->applied ||
-        core_save_is_busy(s) || core_sends_busy(s);
+        core_save_is_busy(s) || core_sends_busy(s) || core_ranges_busy(s) || core_reads_busy(s);
 }
 
 /* ---- publication ---- */

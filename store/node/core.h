@@ -39,8 +39,18 @@ enum {
     /* Reads of different turns on their way at once: one that comes alone never waits for another's
      * round, and a busy member does not send a heartbeat per turn. */
     READ_ROUNDS_MAX = 4,
-    /* A reply's own arrays (keys and values stay where they are): a million keys take 72 MiB. */
+    /* A reply's own arrays (keys and values stay where they are), of reads that are not done in
+     * slices: those inside a txn. A million keys take 72 MiB. */
     READ_ARENA_BYTES_MAX = 256 << 20,
+    /* Of a large range, in a turn: less than a millisecond to find and to encode. */
+    RANGE_SLICE_KEYS = 1000,
+    RANGE_SLICE_BYTES = 512 << 10,
+    /* Reads answered in a turn, one counted as much as so many keys: some milliseconds. */
+    READ_COST_KEYS = 10,
+    READ_TURN_KEYS = 10000,
+    /* Large ranges that are read by turns. More of them would not be read sooner, and each may hold
+     * 8 MiB of pointers for a sort of a million keys. */
+    RANGES_OPEN_MAX = 16,
     /* Log kept behind a snapshot, and log after which a snapshot is due: both bound memory. */
     SNAP_KEEP_BYTES = 32 << 20,
     SNAP_LOG_BYTES = 64 << 20,
@@ -52,13 +62,15 @@ enum {
 };
 
 enum call_state {
-    CALL_INCOMING,   /* submitted in this turn */
-    CALL_REFUSED,    /* status_ is its answer */
-    CALL_PROPOSING,  /* checked and encoded; waits for a leader */
-    CALL_PROPOSED,   /* in raft's hands under term_ */
-    CALL_READING,    /* waits for the next read round, is in one, or for its index */
-    CALL_FORWARDED,  /* a lease question, asked of the leader or waiting for one */
-    CALL_COMPACTING, /* a physical compaction that is applied and not finished */
+    CALL_INCOMING,      /* submitted in this turn */
+    CALL_REFUSED,       /* status_ is its answer */
+    CALL_PROPOSING,     /* checked and encoded; waits for a leader */
+    CALL_PROPOSED,      /* in raft's hands under term_ */
+    CALL_READING,       /* waits for the next read round, is in one, or for its index */
+    CALL_FORWARDED,     /* a lease question, asked of the leader or waiting for one */
+    CALL_SLICING,       /* a large range that is being read */
+    CALL_SLICING_LATER, /* one for which there is no place yet */
+    CALL_COMPACTING,    /* a physical compaction that is applied and not finished */
     CALL_STATE_END,
 };
 
@@ -85,9 +97,18 @@ struct read_round {
 struct reads {
     struct list wanted; /* calls for the next round */
     struct list flying, known;
+    struct list ready; /* calls that may be served now */
     size_t n_flying;
+    size_t keys_left; /* of READ_TURN_KEYS */
     uint64_t next_context;
     bool hold; /* the last attempt failed: wait for a sign of change */
+};
+
+/* Large ranges, see core_range.c. */
+struct ranges {
+    struct list slicing, waiting;
+    size_t n_slicing;
+    struct kv *kvs; /* owned; of the slice that is being read */
 };
 
 struct leases {
@@ -160,6 +181,7 @@ struct store {
 
     struct calls calls;
     struct reads reads;
+    struct ranges ranges;
     struct leases leases;
     bool compacting, watching; /* slices to do */
     bool no_space;
@@ -254,13 +276,18 @@ void core_read_want(struct store *s, struct store_call *c);
 /* Begins a round when something waits for one. */
 void core_reads_begin(struct store *s);
 void core_read_result(struct store *s, const struct raft_read_result *r);
-/* Serves what waits for an index that has been applied. */
+/* What waits for an index that has been applied may be served… */
+void core_reads_release(struct store *s);
+/* …as much of it as a turn has time for. */
 void core_reads_serve(struct store *s);
+/* One that needs no index. */
+void core_read_now(struct store *s, struct store_call *c);
+/* A turn begins. */
+void core_reads_turn(struct store *s);
+bool core_reads_busy(const struct store *s);
 void core_reads_tick(struct store *s);
 /* The leader changed: every round on its way is asked again. */
 void core_reads_restart(struct store *s);
-/* Answers a call from the state as it is. */
-void core_serve(struct store *s, struct store_call *c);
 void core_reads_deinit(struct store *s);
 
 /* ---- core_replay.c ---- */
@@ -268,6 +295,20 @@ void core_reads_deinit(struct store *s);
 /* Has that forwarded proposal been taken in this term? If not, it has been now. */
 bool core_is_replayed(struct store *s, struct entry_id id, uint64_t term);
 void core_replays_deinit(struct store *s);
+
+/* ---- core_range.c: large ranges ---- */
+
+void core_ranges_init(struct store *s);
+void core_ranges_deinit(struct store *s);
+/* Answers it now, or in slices over the next turns. Its owner takes parts. */
+void core_range_serve(struct store *s, struct store_call *c);
+/* Reads a slice of one of them. */
+void core_ranges_step(struct store *s);
+bool core_ranges_busy(const struct store *s);
+/* The call is over, whatever its outcome: what it read may be freed. */
+void core_range_close(struct store *s, struct store_call *c);
+/* All that have begun: the keyspace they read goes away. */
+void core_ranges_fail(struct store *s, int status);
 
 /* ---- core_apply.c ---- */
 

@@ -393,6 +393,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     list_init(&s->sends);
     core_calls_init(s);
     core_reads_init(s);
+    core_ranges_init(s);
     s->state = CORE_RUNNING;
     s->leaderless_since_ms = core_now(s);
     s->members_moved = true;
@@ -465,6 +466,7 @@ struct store *core_close(struct store *s)
     wal_close(s->wal);
     core_recv_deinit(s);
     core_reads_deinit(s);
+    core_ranges_deinit(s);
     core_leases_deinit(s);
     hmap_deinit(&s->calls.by_id);
     core_replays_deinit(s);

@@ -4,6 +4,7 @@
  *              |---------> PROPOSING --raft takes it--> PROPOSED --applied--> answer
  *              |               ^------- new leadership -----'  (COMPACTING in between if physical)
  *              |---------> READING --read index, applied--> answer      (core_read.c)
+ *              |                      `--large range--> SLICING --> answer (core_range.c)
  *              `---------> FORWARDED --leader's answer--> answer        (core_lease.c)
  *
  * A proposal of an older leadership is dead once an entry of a newer one has been applied here: the
@@ -53,6 +54,7 @@ void store_submit(struct store *s, struct store_call *c)
     c->id_ = 0;
     c->term_ = 0;
     c->payload_ = NULL;
+    c->reader_ = NULL;
     c->lease_id_ = 0;
     c->deadline_ms_ = core_now(s) + core_timeout_ms(s);
     c->state_ = CALL_INCOMING;
@@ -77,6 +79,9 @@ static void detach(struct store *s, struct store_call *c)
     list_del(&c->link_);
     list_del(&c->age_);
     forget_id(s, c);
+    if (c->reader_ != NULL) {
+        core_range_close(s, c);
+    }
     if (c->payload_ != NULL) {
         s->calls.pending_bytes -= c->payload_->len;
         s->calls.proposed_bytes -= c->state_ == CALL_PROPOSED ? c->payload_->len : 0;
@@ -288,15 +293,15 @@ static int admit_write(struct store *s, struct store_call *c)
     return 0;
 }
 
-/* Reads: those that may be stale are served at once, the others share the turn's read round. */
+/* Reads: those that may be stale are served in this turn, the others share its read round. */
 static int admit_read(struct store *s, struct store_call *c, bool serializable)
 {
-    if (serializable) {
-        core_serve(s, c);
-        return 0;
-    }
     if (s->calls.n > CALLS_MAX) {
         return DECREE_ETOO_MANY_REQUESTS;
+    }
+    if (serializable) {
+        core_read_now(s, c);
+        return 0;
     }
     core_read_want(s, c);
     return 0;
@@ -337,7 +342,8 @@ static int admit(struct store *s, struct store_call *c)
     case STORE_MEMBER_LIST:
         return admit_read(s, c, !c->member_list.linearizable);
     case STORE_STATUS:
-        return admit_read(s, c, true);
+        core_read_now(s, c);
+        return 0;
     case STORE_KIND_END:
         break;
     }
@@ -499,4 +505,5 @@ void core_calls_fail_all(struct store *s, int status)
     while (!list_empty(&s->calls.ages)) {
         core_answer(s, list_entry(s->calls.ages.next, struct store_call, age_), status, NULL);
     }
+    core_ranges_fail(s, status);
 }

@@ -1,6 +1,6 @@
 /* Reads that must see everything acknowledged before them: one read index for all of a turn.
  *
- *     wanted --begin--> flying --raft's result--> known --applied >= index--> served
+ *     wanted --begin--> flying --raft's result--> known --applied >= index--> ready --> served
  *        ^-----failed, leader changed, too long-----'
  *
  * Every attempt has a context of its own, so that no late answer confirms a newer question (R16).
@@ -12,6 +12,7 @@ void core_reads_init(struct store *s)
     list_init(&s->reads.wanted);
     list_init(&s->reads.flying);
     list_init(&s->reads.known);
+    list_init(&s->reads.ready);
     s->reads.next_context = core_random(s);
 }
 
@@ -116,11 +117,22 @@ void core_reads_tick(struct store *s)
     }
 }
 
-void core_reads_serve(struct store *s)
-{
-    struct reads *q = &s->reads;
+static void serve(struct store *s, struct store_call *c);
 
-    list_for_each_safe (it, &q->known) {
+/* Reads of keys may be many and large, so they take turns; what concerns leases is answered at
+ * once, before any of them is found to have expired. */
+static void release(struct store *s, struct store_call *c)
+{
+    if (c->kind == STORE_RANGE || c->kind == STORE_TXN) {
+        core_call_move(s, c, CALL_READING, &s->reads.ready);
+    } else {
+        serve(s, c);
+    }
+}
+
+void core_reads_release(struct store *s)
+{
+    list_for_each_safe (it, &s->reads.known) {
         struct read_round *round = list_entry(it, struct read_round, link);
 
         if (round->index > s->applied) {
@@ -129,13 +141,36 @@ void core_reads_serve(struct store *s)
         }
         list_del(&round->link);
         while (!list_empty(&round->calls)) {
-            core_serve(s, list_entry(round->calls.next, struct store_call, link_));
+            release(s, list_entry(round->calls.next, struct store_call, link_));
         }
         if (round->expiry) {
             core_leases_expire(s, round->term);
         }
         free(round);
     }
+}
+
+void core_read_now(struct store *s, struct store_call *c)
+{
+    release(s, c);
+}
+
+void core_reads_turn(struct store *s)
+{
+    s->reads.keys_left = READ_TURN_KEYS;
+}
+
+void core_reads_serve(struct store *s)
+{
+    while (s->reads.keys_left > 0 && !list_empty(&s->reads.ready)) {
+        serve(s, list_entry(s->reads.ready.next, struct store_call, link_));
+        s->reads.keys_left -= MIN(s->reads.keys_left, (size_t)READ_COST_KEYS);
+    }
+}
+
+bool core_reads_busy(const struct store *s)
+{
+    return !list_empty(&s->reads.ready);
 }
 
 void core_reads_deinit(struct store *s)
@@ -225,7 +260,7 @@ static int read_state(
     }
 }
 
-void core_serve(struct store *s, struct store_call *c)
+static void serve(struct store *s, struct store_call *c)
 {
     struct store_reply reply = {.header = store_header(s)};
     _cleanup_arena_ struct arena arena = {.limit = READ_ARENA_BYTES_MAX};
@@ -242,6 +277,10 @@ void core_serve(struct store *s, struct store_call *c)
             s->reads.hold = true;
             return;
         }
+    }
+    if (c->kind == STORE_RANGE && c->range.range_end.len != 0 && c->part != NULL) {
+        core_range_serve(s, c);
+        return;
     }
     err = read_state(s, c, &arena, &reply);
     core_answer(s, c, err, err < 0 ? NULL : &reply);

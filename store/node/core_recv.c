@@ -185,6 +185,7 @@ static void swap_state(struct store *s, struct snap_header *h)
     core_save_abort(s);
     core_sends_abort_all(s);
     core_calls_outcome_unknown(s);
+    core_ranges_fail(s, DECREE_ELEADER_CHANGED);
     mvcc_watch_move(old, r->built);
     s->mvcc = TAKE_PTR(r->built);
     mvcc_free(old);

@@ -1,0 +1,222 @@
+/* Ranges that are larger than one turn, in the core: what else goes on between their slices. */
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "alloc.h"
+#include "node_sim.h"
+
+enum { KEYS = 5000, BATCH = 100, READERS = 20 };
+
+struct reader {
+    struct store_call call;
+    struct sim *sim;
+    void (*on_part)(struct reader *r); /* NULL: none */
+    unsigned parts;
+    size_t n; /* kvs so far */
+    bool cancel, done;
+    int status;
+    int64_t count, revision;
+    bool more;
+    size_t wrong; /* kvs that are not what was there at the beginning */
+    struct sim_call put, del, compact;
+    unsigned put_after; /* parts */
+    unsigned *order;    /* shared: counts parts of all readers */
+    unsigned first_at, done_at;
+};
+
+static void fill(struct sim *s)
+{
+    for (int i = 0; i < KEYS; i += BATCH) {
+        char keys[BATCH][16];
+        struct txn_op ops[BATCH];
+        struct sim_call c = {.call = {.kind = STORE_TXN}};
+
+        for (int j = 0; j < BATCH; j++) {
+            (void)snprintf(keys[j], sizeof(keys[j]), "/%06d", i + j);
+            ops[j] = (struct txn_op){
+                .kind = OP_PUT, .put = {.key = bytes_str(keys[j]), .value = BYTES_LITERAL("old")}};
+        }
+        c.call.txn.success = ops;
+        c.call.txn.n_success = BATCH;
+        assert_int_equal(sim_call(s, 0, &c), 0);
+    }
+}
+
+static void check(struct reader *r, const struct range_reply *range)
+{
+    for (size_t i = 0; i < range->n_kvs; i++) {
+        char key[16];
+
+        (void)snprintf(key, sizeof(key), "/%06zu", r->n++);
+        r->wrong += !bytes_eq(range->kvs[i].key, bytes_str(key)) ||
+            !bytes_eq(range->kvs[i].value, BYTES_LITERAL("old"));
+    }
+}
+
+static bool on_part(struct store_call *call, const struct store_reply *part)
+{
+    struct reader *r = call->data;
+
+    assert_false(r->done);
+    r->parts++;
+    check(r, &part->range);
+    if (r->order != NULL && ++*r->order != 0 && r->parts == 1) {
+        r->first_at = *r->order;
+    }
+    if (r->on_part != NULL) {
+        r->on_part(r);
+    }
+    if (r->cancel) {
+        store_cancel(r->sim->members[0].core, call);
+        return false;
+    }
+    return true;
+}
+
+static void on_reply(struct store_call *call, int status, const struct store_reply *reply)
+{
+    struct reader *r = call->data;
+
+    assert_false(r->done);
+    r->done = true;
+    r->status = status;
+    r->done_at = r->order != NULL ? *r->order : 0;
+    if (status == 0) {
+        check(r, &reply->range);
+        r->count = reply->range.count;
+        r->more = reply->range.more;
+        r->revision = reply->header.revision;
+    }
+}
+
+static void submit(struct sim *s, struct reader *r)
+{
+    r->sim = s;
+    r->call.kind = STORE_RANGE;
+    r->call.range.key = BYTES_LITERAL("/");
+    r->call.range.range_end = BYTES_LITERAL("0");
+    r->call.cb = on_reply;
+    r->call.part = on_part;
+    r->call.data = r;
+    store_submit(s->members[0].core, &r->call);
+}
+
+/* Overwrites what has not been read yet, deletes some of it, and compacts all that was before. */
+static void write_behind_its_back(struct reader *r)
+{
+    if (r->parts == 1) {
+        r->put.call = (struct store_call){.kind = STORE_PUT,
+            .put = {.key = BYTES_LITERAL("/004999"), .value = BYTES_LITERAL("new")}};
+        r->del.call = (struct store_call){.kind = STORE_DELETE,
+            .del = {.key = BYTES_LITERAL("/004"), .range_end = BYTES_LITERAL("/0045")}};
+        sim_submit(r->sim, 0, &r->put);
+        sim_submit(r->sim, 0, &r->del);
+    } else if (r->put.done && r->put_after == 0) {
+        r->put_after = r->parts;
+        r->compact.call = (struct store_call){
+            .kind = STORE_COMPACT, .compact = {.revision = r->put.header.revision + 1}};
+        sim_submit(r->sim, 0, &r->compact);
+    }
+}
+
+TEST(node_range, writes_and_compaction_go_on_between_slices_of_one_revision)
+{
+    struct sim s;
+    struct sim_call c;
+    struct reader r = {.on_part = write_behind_its_back};
+    int64_t revision;
+
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    fill(&s);
+    revision = store_header(s.members[0].core).revision;
+    submit(&s, &r);
+    sim_settle(&s);
+    assert_true(r.done);
+    assert_int_equal(r.status, 0);
+    assert_int_equal(r.n, KEYS);
+    assert_int_equal(r.wrong, 0);
+    assert_int_equal(r.count, KEYS);
+    assert_false(r.more);
+    assert_int_equal(r.revision, revision);
+    assert_in_range(r.parts, 4, KEYS);            /* 1,000 keys each, the last in the reply */
+    assert_in_range(r.put_after, 2, r.parts - 1); /* the put was answered meanwhile */
+    assert_true(r.compact.done);
+    assert_int_equal(r.compact.status, 0);
+    c = (struct sim_call){
+        .call = {.kind = STORE_RANGE,
+            .range = {
+                .key = BYTES_LITERAL("/"), .range_end = BYTES_LITERAL("0"), .revision = revision}}};
+    assert_int_equal(sim_call(&s, 0, &c), DECREE_ECOMPACTED); /* for those that come later */
+    sim_deinit(&s);
+}
+
+TEST(node_range, many_readers_take_turns)
+{
+    struct sim s;
+    struct reader *r = xcalloc(READERS, sizeof(*r));
+    unsigned parts = 0, first_done = UINT32_MAX;
+
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    fill(&s);
+    for (size_t i = 0; i < READERS; i++) {
+        r[i].order = &parts;
+        submit(&s, &r[i]);
+    }
+    sim_settle(&s);
+    while (core_turn(s.members[0].core)) {}
+    for (size_t i = 0; i < READERS; i++) {
+        assert_true(r[i].done);
+        assert_int_equal(r[i].status, 0);
+        assert_int_equal(r[i].n, KEYS);
+        first_done = MIN(first_done, r[i].done_at);
+    }
+    /* Nobody was through before the other places had had their first slice. */
+    for (size_t i = 0; i < 16; i++) {
+        assert_true(r[i].first_at < first_done);
+    }
+    assert_true(r[READERS - 1].first_at > first_done); /* more than the places: it waited */
+    free(r);
+    sim_deinit(&s);
+}
+
+TEST(node_range, one_that_is_not_wanted_any_more_is_forgotten)
+{
+    struct sim s;
+    struct reader r = {.cancel = true};
+
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    fill(&s);
+    submit(&s, &r);
+    sim_settle(&s);
+    assert_false(r.done);
+    assert_int_equal(r.parts, 1);
+    sim_deinit(&s); /* whose keyspace asserts that nobody reads it */
+}
+
+TEST(node_range, a_core_that_stops_answers_it)
+{
+    struct sim s;
+    struct reader r = {0};
+
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    fill(&s);
+    submit(&s, &r);
+    while (r.parts < 2) {
+        (void)core_turn(s.members[0].core);
+        core_disk(s.members[0].core);
+    }
+    sim_stop(&s, 0);
+    assert_true(r.done);
+    assert_int_equal(r.status, DECREE_ESTOPPED);
+    sim_deinit(&s);
+}
+
+TEST_MAIN(UNIT(node_range, writes_and_compaction_go_on_between_slices_of_one_revision),
+    UNIT(node_range, many_readers_take_turns),
+    UNIT(node_range, one_that_is_not_wanted_any_more_is_forgotten),
+    UNIT(node_range, a_core_that_stops_answers_it))
