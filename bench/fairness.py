@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""What one client does to another: a light client puts a key and waits for the event of its own watch,
+again and again, while in the background others read a million keys at a time, or put with a thousand
+requests in flight on one connection, or both. Debian's etcd and Decree in turn on the same disk.
+
+Shown are the light client's put and the delay from its put to the event, as p50, p99 and maximum, with
+how many leaders came and went meanwhile, and how much the background got done. Figures drift from hour
+to hour on shared machines; the ratios of one run do not."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+
+from servers import Cluster, Down
+import shutil
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+class Background:
+    """Runs decree-bench until it is ended; what it got done is its result."""
+
+    def __init__(self, args, words):
+        self.process = subprocess.Popen(
+            [args.bench, *words, "--json", "--seconds", str(args.seconds + 2), "--warmup", "0"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def result(self):
+        out, err = self.process.communicate(timeout=300)
+        if not out:
+            raise Down("the background said nothing: " + err.strip())
+        return json.loads(out)
+
+
+def leader_changes(server):
+    with urllib.request.urlopen(server.url + "/metrics", timeout=30) as answer:
+        for line in answer.read().decode().splitlines():
+            if line.startswith("etcd_server_leader_changes_seen_total "):
+                return float(line.split()[1])
+    return 0.0
+
+
+def backgrounds(args, endpoint):
+    keys = ["--keys", str(args.keys)]
+    ranges = ["range", "--endpoints", endpoint, *keys, "--span", str(args.keys), "--streams", "2",
+              "--conns", "2"]
+    puts = ["put", "--endpoints", endpoint, *keys, "--streams", "1000", "--conns", "1"]
+    return [("alone", []), ("2 readers of all keys", [ranges]), ("1,000 puts in flight", [puts]),
+            ("both", [ranges, puts])]
+
+
+def measure(args, server, loads):
+    before = leader_changes(server)
+    others = [Background(args, words) for words in loads]
+    light = subprocess.run(
+        [args.bench, "watch", "--json", "--endpoints", server.url, "--watchers", "1", "--streams",
+         "1", "--conns", "2", "--seconds", str(args.seconds)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = [b.result() for b in others]
+    if not light.stdout:
+        raise Down("the light client: " + light.stderr.strip())
+    return json.loads(light.stdout), done, leader_changes(server) - before
+
+
+def run(args, side, program, results):
+    with Cluster(side, program, args.members, args.folder) as cluster:
+        server = cluster.leader()
+        say(f"{side}: {args.keys:,} keys")
+        subprocess.run([args.bench, "fill", "--endpoints", server.url, "--keys", str(args.keys),
+                        "--batch", "100", "--streams", "8", "--value-size", str(args.value_size)],
+                       check=True, stdout=subprocess.DEVNULL)
+        for name, loads in backgrounds(args, server.url):
+            light, done, changes = measure(args, server, loads)
+            results.setdefault(name, {})[side] = (light, done, changes)
+            say(f"  {name}: " + show(light, done, changes))
+        say(f"  RSS {server.rss_bytes() / 1e6:.0f} MB")
+
+
+def figure(f):
+    return f"{f['p50_us'] / 1e3:.2f} / {f['p99_us'] / 1e3:.2f} / {f['max_us'] / 1e3:.1f}"
+
+
+def show(light, done, changes):
+    text = f"put {figure(light['put'])} ms, event {figure(light['first event'])} ms"
+    if changes:
+        text += f", {changes:.0f} new leaders"
+    for d in done:
+        amount = f"{d['ops']} ranges of all" if d["mode"] == "range" else f"{d['ops_per_s']:.0f} puts/s"
+        text += f"; beside it {amount}" + (f", {d['errors']} errors" if d["errors"] else "")
+    return text
+
+
+def ratio(etcd, decree, which):
+    return " / ".join(f"{decree[which][k] / etcd[which][k]:.2f}" for k in
+                      ("p50_us", "p99_us", "max_us"))
+
+
+def print_table(results, sides):
+    print("| light client beside | " + " | ".join(sides) + " | decree/etcd: put, event |\n|"
+          + "---|" * (len(sides) + 2))
+    for name, found in results.items():
+        cells = [show(*found[side]) if side in found else "-" for side in sides]
+        ratios = "-"
+        if "etcd" in found and "decree" in found:
+            ratios = ", ".join(ratio(found["etcd"][0], found["decree"][0], w)
+                               for w in ("put", "first event"))
+        print("| " + " | ".join([name, *cells, ratios]) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bin", default=os.path.join(TOP, "build", "release", "bin"))
+    parser.add_argument("--decreed", help="another decreed than the one in --bin")
+    parser.add_argument("--keys", type=int, default=1000000)
+    parser.add_argument("--value-size", type=int, default=256)
+    parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--sides", default="etcd,decree")
+    args = parser.parse_args()
+    args.bench = os.path.join(args.bin, "decree-bench")
+    programs = {"etcd": shutil.which("etcd"),
+                "decree": args.decreed or os.path.join(args.bin, "decreed")}
+    sides = [s for s in args.sides.split(",") if programs.get(s)]
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="fairness-", dir=os.path.dirname(args.bin)) as folder:
+        args.folder = folder
+        for side in sides:
+            try:
+                run(args, side, programs[side], results)
+            except (Down, OSError, subprocess.SubprocessError) as e:
+                say(f"{side}: FAILED: {e}")
+    print_table(results, sides)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
