@@ -274,6 +274,7 @@ void core_tick(struct store *s)
     core_disk_tick(s);
     core_reads_tick(s);
     core_leases_tick(s);
+    core_forward_tick(s);
     core_sends_tick(s);
     core_recv_tick(s);
     core_repair_tick(s);
@@ -323,8 +324,16 @@ static void on_raft_frame(struct store *s, uint64_t from, struct bytes body)
     } else if (m.msg.n_entries != 0 &&
         !core_disk_has_room(s, m.msg.n_entries, entries_bytes(&m.msg))) {
         log_debug("entries dropped: the log has no room from=%016" PRIx64, from);
+        if (m.msg.type == RAFT_MSG_PROPOSE && core_leads(s) && m.msg.term == s->status.term) {
+            core_forward_refuse(s, from, &m.msg, DECREE_ENO_SPACE);
+        }
     } else {
-        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_MSG, .msg = &m.msg});
+        int rc = core_step(s, &(struct raft_event){.type = RAFT_EV_MSG, .msg = &m.msg});
+
+        if (rc != RAFT_OK) {
+            core_forward_refuse(
+                s, from, &m.msg, rc == RAFT_BUSY ? DECREE_ETOO_MANY_REQUESTS : DECREE_ENOT_LEADER);
+        }
         core_mark(s);
     }
     msg_decoded_deinit(&m);
@@ -345,6 +354,9 @@ void core_frame(struct store *s, uint64_t from, struct bytes body)
     case FRAME_LEASE_ANSWER:
         core_on_lease_answer(s, body);
         break;
+    case FRAME_PROPOSALS_REFUSED:
+        core_on_proposals_refused(s, from, body);
+        break;
     default:
         log_debug("frame of an unknown kind dropped from=%016" PRIx64, from);
         break;
@@ -355,6 +367,9 @@ void core_unreachable(struct store *s, uint64_t peer)
 {
     if (s->state == CORE_RUNNING) {
         (void)core_step(s, &(struct raft_event){.type = RAFT_EV_UNREACHABLE, .peer = peer});
+        if (peer == s->status.leader) {
+            core_forward_doubt(s);
+        }
         core_mark(s);
     }
 }

@@ -55,7 +55,14 @@ enum {
     SNAP_KEEP_BYTES = 32 << 20,
     SNAP_LOG_BYTES = 64 << 20,
     SNAP_RETRY_MS = 30000, /* after a failed snapshot: the disk is probably full */
-    SNAP_STALL_MS = 30000, /* a stream without progress is given up */
+    SNAP_STALL_MS = 30000, /* a stream without progress is given up… */
+    /* …and so is one that is slower than this on average: it holds up compaction on both sides. */
+    SNAP_RATE_MIN = 64 << 10, /* bytes a second */
+    /* What a receiver needs to sync and to read back what it was sent, on a slow disk. */
+    SNAP_FINISH_RATE_MIN = 8 << 20,
+    /* Written while a stream was on its way, all of which it keeps in memory as log and as history:
+     * the next snapshot holds it. */
+    SNAP_PIN_BYTES_MAX = 256 << 20,
     EXPIRE_PER_SECOND = 1000,
     FORWARDED_SEEN_MAX = 8192,      /* 256 KiB: what all followers may forward in some tens of ms */
     LEASE_KEYS_BYTES_MAX = 2 << 20, /* of a forwarded time-to-live answer: must fit one frame */
@@ -82,6 +89,9 @@ struct calls {
     size_t n, pending_bytes;
     size_t proposed_bytes; /* payloads of CALL_PROPOSED */
     uint64_t failed;       /* writes answered without an outcome */
+    /* Forwarded ones up to this id and of this term are in doubt, see core_forward.c. */
+    uint64_t doubt_id, doubt_term;
+    unsigned doubt_ticks; /* until they are answered so; 0: none is */
 };
 
 /* Reads that share one read index. */
@@ -131,7 +141,7 @@ struct snap_save {
 enum recv_state { RECV_IDLE, RECV_WAITING, RECV_READING, RECV_FINISHING };
 struct snap_recv {
     enum recv_state state;
-    uint64_t from, term, pieces;
+    uint64_t from, term, pieces, bytes;
     struct raft_entry_id id;
     struct strbuf header;
     struct snap_writer *writer;
@@ -167,7 +177,8 @@ struct store {
 
     uint64_t commit, applied, applied_term;
     uint64_t snap_index;       /* of the newest durable snapshot */
-    uint64_t log_bytes;        /* payloads applied since then */
+    uint64_t log_bytes;        /* payloads applied since then… */
+    uint64_t applied_bytes;    /* …and since the start */
     struct raft_status status; /* as of the last update: its changes are acted upon */
     uint64_t leader_since_ms, leaderless_since_ms, leader_changes;
     uint64_t ticked_ms; /* last tick */
@@ -269,6 +280,15 @@ void core_refuse(struct store *s, struct store_call *c, int status);
 void core_call_move(struct store *s, struct store_call *c, enum call_state state, struct list *to);
 uint64_t core_next_id(struct store *s);
 
+/* ---- core_forward.c: proposals over the leader ---- */
+
+/* Tells a follower that the proposals in its message have not been taken. */
+void core_forward_refuse(struct store *s, uint64_t to, const struct raft_msg *m, int status);
+void core_on_proposals_refused(struct store *s, uint64_t from, struct bytes body);
+/* What is on its way to the leader may not have reached it. */
+void core_forward_doubt(struct store *s);
+void core_forward_tick(struct store *s);
+
 /* ---- core_read.c: reads ---- */
 
 void core_reads_init(struct store *s);
@@ -356,6 +376,12 @@ void core_sends_step(struct store *s);
 void core_sends_tick(struct store *s);
 bool core_sends_busy(const struct store *s);
 void core_sends_abort_all(struct store *s);
+
+/* So many bytes need no longer than this, or the other side is not worth waiting for. */
+static inline uint64_t core_stream_limit_ms(uint64_t bytes, uint64_t bytes_per_s)
+{
+    return SNAP_STALL_MS + bytes * 1000 / bytes_per_s;
+}
 
 void core_recv_tick(struct store *s);
 /* Unless it is being finished: then its end is awaited. */

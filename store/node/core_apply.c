@@ -156,6 +156,7 @@ static void apply_entry(struct store *s, const struct raft_entry *re)
         s->reads.hold = false;
     }
     s->log_bytes += re->payload->len + sizeof(*re);
+    s->applied_bytes += re->payload->len + sizeof(*re);
     if (re->type == RAFT_ENTRY_CONF) {
         apply_conf(s, re);
     } else {

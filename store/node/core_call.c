@@ -413,6 +413,10 @@ void core_calls_propose(struct store *s)
             s->calls.proposed_bytes + bytes > FORWARD_BYTES_MAX) {
             return; /* until some of those before are applied */
         }
+        if (!core_leads(s) &&
+            !s->env->connected_since(s->env->data, s->status.leader, core_now(s))) {
+            return; /* the link would drop them: until it is up, or another leads */
+        }
         if (core_leads(s) && !core_disk_has_room(s, event.propose.n, bytes)) {
             refuse_batch(s, event.propose.n, DECREE_ENO_SPACE);
             continue;

@@ -166,6 +166,7 @@ static int on_piece(struct store *s, struct bytes body)
     snap_writer_write(r->writer, b);
     buf_unref(b);
     r->pieces++;
+    r->bytes += piece.len;
     r->progress_ms = core_now(s);
     if (snap_writer_queued(r->writer) >= SNAP_WINDOW_BYTES) {
         r->paused = true;
@@ -313,6 +314,9 @@ void core_recv_tick(struct store *s)
 
     if (r->state == RECV_READING && !r->paused && core_now(s) - r->progress_ms > SNAP_STALL_MS) {
         (void)refuse(s, "no progress for 30 s");
+    } else if (r->state == RECV_READING && !r->paused &&
+        core_now(s) - r->begun_ms > core_stream_limit_ms(r->bytes, SNAP_RATE_MIN)) {
+        (void)refuse(s, "less than 64 KiB a second");
     }
 }
 

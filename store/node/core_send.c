@@ -3,7 +3,9 @@
  *
  *     OPENING --link is up--> SENDING --all pieces--> ENDING --the member's answer--> gone
  *
- * From any state: link down, no progress, or a refusal ends it, and raft hears that it failed. */
+ * From any state: link down, too little progress, or a refusal ends it, and raft hears that it
+ * failed. What is written meanwhile stays in memory for as long as it takes, as log behind the
+ * snapshot and as history that compaction may not free: hence a limit on that, too. */
 #include "core.h"
 
 enum send_state { SEND_OPENING, SEND_SENDING, SEND_ENDING };
@@ -16,6 +18,7 @@ struct snap_send {
     struct mvcc_snapshot *reader;
     struct raft_entry_id id;
     uint64_t pieces, bytes, begun_ms, progress_ms;
+    uint64_t applied_bytes; /* the core's, when the reader was opened */
 };
 
 static struct snap_send *find(const struct store *s, uint64_t to)
@@ -82,6 +85,8 @@ static void begin(struct store *s, struct snap_send *x)
     core_snap_header(s, &header);
     x->id = (struct raft_entry_id){.term = s->applied_term, .index = s->applied};
     x->reader = mvcc_snapshot_open(s->mvcc);
+    x->applied_bytes = s->applied_bytes;
+    x->begun_ms = core_now(s);
     x->state = SEND_SENDING;
     log_info("member is far behind, sending it a snapshot member=%016" PRIx64 " index=%" PRIu64
              " bytes=%" PRIu64,
@@ -125,6 +130,7 @@ static void send_slice(struct store *s, struct snap_send *x)
             x->reader = mvcc_snapshot_close(x->reader);
             s->compacting = s->compacting || mvcc_compact_done(s->mvcc) < mvcc_compacted(s->mvcc);
             x->state = SEND_ENDING;
+            x->progress_ms = core_now(s);
             (void)s->env->stream_send(s->env->data, x->to, snap_end_encode(x->pieces));
             return;
         }
@@ -195,14 +201,39 @@ void core_stream_down(struct store *s, uint64_t to, const char *why)
     }
 }
 
+/* Why a stream is given up; NULL: it is not. */
+static const char *is_hopeless(const struct store *s, const struct snap_send *x)
+{
+    uint64_t idle_ms = core_now(s) - x->progress_ms;
+
+    if (x->state == SEND_ENDING) {
+        return idle_ms > core_stream_limit_ms(x->bytes, SNAP_FINISH_RATE_MIN)
+            ? "it has all of it and does not answer"
+            : NULL;
+    }
+    if (idle_ms > SNAP_STALL_MS) {
+        return "no progress for 30 s";
+    }
+    if (x->state == SEND_OPENING) {
+        return NULL;
+    }
+    if (core_now(s) - x->begun_ms > core_stream_limit_ms(x->bytes, SNAP_RATE_MIN)) {
+        return "it takes less than 64 KiB a second";
+    }
+    return s->applied_bytes - x->applied_bytes > SNAP_PIN_BYTES_MAX
+        ? "too much was written meanwhile, the next one begins with that"
+        : NULL;
+}
+
 void core_sends_tick(struct store *s)
 {
     list_for_each_safe (it, &s->sends) {
         struct snap_send *x = list_entry(it, struct snap_send, link);
+        const char *why = is_hopeless(s, x);
 
-        if (core_now(s) - x->progress_ms > SNAP_STALL_MS) {
+        if (why != NULL) {
             MARK("stream_stalled");
-            finish(s, x, false, "no progress for 30 s");
+            finish(s, x, false, why);
         }
     }
 }

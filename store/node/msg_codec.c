@@ -261,6 +261,47 @@ int lease_answer_decode(struct bytes body, struct arena *arena, struct lease_ans
     return dec_done(&d) ? 0 : DECREE_EBAD_REQUEST;
 }
 
+/* ---- proposals over the leader ---- */
+
+struct buf *proposals_refused_encode(const struct proposals_refused *r)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    enc_u8(&s, FRAME_PROPOSALS_REFUSED);
+    enc_u64(&s, r->term);
+    enc_u32(&s, (uint32_t)-r->status);
+    enc_varint(&s, r->n);
+    for (size_t i = 0; i < r->n; i++) {
+        enc_u64(&s, r->sequences[i]);
+    }
+    return to_buf(&s);
+}
+
+int proposals_refused_decode(struct bytes body, struct arena *arena, struct proposals_refused *ret)
+{
+    uint32_t code;
+    uint64_t n;
+    struct dec d;
+
+    *ret = (struct proposals_refused){0};
+    open_body(&d, body, FRAME_PROPOSALS_REFUSED);
+    ret->term = dec_u64(&d);
+    code = dec_u32(&d);
+    n = dec_varint(&d);
+    if (d.bad || code == 0 || code >= DECREE_E_END_ || n > dec_left(&d) / sizeof(uint64_t)) {
+        return DECREE_EBAD_REQUEST;
+    }
+    ret->status = -(int32_t)code;
+    ret->sequences = arena_calloc(arena, (size_t)n, sizeof(*ret->sequences));
+    if (ret->sequences == NULL) {
+        return DECREE_ETOO_LARGE;
+    }
+    for (; ret->n < n; ret->n++) {
+        ret->sequences[ret->n] = dec_u64(&d);
+    }
+    return dec_done(&d) ? 0 : DECREE_EBAD_REQUEST;
+}
+
 /* ---- snapshot streams ---- */
 
 struct buf *snap_begin_encode(const struct snap_begin *b)

@@ -13,6 +13,7 @@ enum frame_kind {
     FRAME_RAFT = 1,
     FRAME_LEASE_ASK = 2, /* a follower's keepalive or time-to-live question to the leader */
     FRAME_LEASE_ANSWER = 3,
+    FRAME_PROPOSALS_REFUSED = 4, /* the leader to whom forwarded them */
     /* snapshot stream */
     FRAME_SNAP_BEGIN = 16,
     FRAME_SNAP_PIECE = 17,
@@ -65,6 +66,17 @@ struct lease_answer {
 struct buf *lease_answer_encode(const struct lease_answer *a);
 /* Keys point into body, their array lies in arena. */
 int lease_answer_decode(struct bytes body, struct arena *arena, struct lease_answer *ret);
+
+/* ---- proposals over the leader ---- */
+
+struct proposals_refused {
+    uint64_t term;       /* of the leadership they were meant for */
+    int32_t status;      /* a DECREE_E code; DECREE_ENOT_LEADER: it is handing over */
+    uint64_t *sequences; /* of the entries' ids */
+    size_t n;
+};
+struct buf *proposals_refused_encode(const struct proposals_refused *r);
+int proposals_refused_decode(struct bytes body, struct arena *arena, struct proposals_refused *ret);
 
 /* ---- snapshot streams ---- */
 

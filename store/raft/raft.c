@@ -211,13 +211,14 @@ static bool settle_term(struct raft *r, const struct raft_msg *m)
     return true;
 }
 
-static void step_msg(struct raft *r, const struct raft_msg *m)
+/* Positive when it asked for something that was refused. */
+static int step_msg(struct raft *r, const struct raft_msg *m)
 {
     struct raft_peer *p = raft_peer_find(r, m->from);
 
     if (!raft_msg_is_sane(r, m) || (p == NULL && !stranger_may_say(m->type)) ||
         (!speaks_of_no_term(m->type) && !settle_term(r, m))) {
-        return;
+        return RAFT_OK;
     }
     switch (m->type) {
     case RAFT_MSG_VOTE:
@@ -245,8 +246,7 @@ static void step_msg(struct raft *r, const struct raft_msg *m)
         }
         break;
     case RAFT_MSG_PROPOSE:
-        raft_on_propose_msg(r, m);
-        break;
+        return raft_on_propose_msg(r, m);
     case RAFT_MSG_READ:
         raft_on_read_msg(r, m);
         break;
@@ -271,6 +271,7 @@ static void step_msg(struct raft *r, const struct raft_msg *m)
     case RAFT_MSG_TYPE_END:
         break;
     }
+    return RAFT_OK;
 }
 
 static void step_tick(struct raft *r)
@@ -318,7 +319,7 @@ int raft_step(struct raft *r, const struct raft_event *event)
         step_tick(r);
         break;
     case RAFT_EV_MSG:
-        step_msg(r, event->msg);
+        rc = step_msg(r, event->msg);
         break;
     case RAFT_EV_PROPOSE:
         rc = raft_propose(r, event->propose.list, event->propose.n);

@@ -228,7 +228,8 @@ int raft_new(
     const struct raft_options *options, const struct raft_restore *restore, struct raft **ret);
 struct raft *raft_free(struct raft *r);
 
-/* Takes one event in. Returns 0 or a positive outcome above; never fails otherwise. */
+/* Takes one event in. Returns 0 or a positive outcome above, also for a message that carries a
+ * follower's proposals; never fails otherwise. */
 int raft_step(struct raft *r, const struct raft_event *event);
 /* Collects the effects of all steps since the last call. */
 void raft_take_update(struct raft *r, struct raft_update *ret);

@@ -268,7 +268,7 @@ void raft_follower_flush(struct raft *r);
 
 void raft_become_leader(struct raft *r);
 int raft_propose(struct raft *r, const struct raft_proposal *list, size_t n);
-void raft_on_propose_msg(struct raft *r, const struct raft_msg *m);
+int raft_on_propose_msg(struct raft *r, const struct raft_msg *m);
 int raft_transfer(struct raft *r, uint64_t peer);
 void raft_leader_tick(struct raft *r);
 void raft_leader_flush(struct raft *r, struct raft_update *ret);

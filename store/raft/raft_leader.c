@@ -91,13 +91,10 @@ int raft_propose(struct raft *r, const struct raft_proposal *list, size_t n)
     return RAFT_OK;
 }
 
-/* The term was checked: this is the leadership the proposals were meant for (R33). One that cannot
- * be taken is dropped as the network might have dropped it: the asker learns by its timeout. */
-void raft_on_propose_msg(struct raft *r, const struct raft_msg *m)
+/* The term was checked: this is the leadership the proposals were meant for (R33). */
+int raft_on_propose_msg(struct raft *r, const struct raft_msg *m)
 {
-    if (r->role == RAFT_LEADER) {
-        (void)accept(r, NULL, m->entries, m->n_entries);
-    }
+    return r->role == RAFT_LEADER ? accept(r, NULL, m->entries, m->n_entries) : RAFT_NOT_LEADER;
 }
 
 int raft_transfer(struct raft *r, uint64_t peer)

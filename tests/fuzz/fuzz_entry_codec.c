@@ -48,12 +48,14 @@ static void try_others(struct bytes b)
     struct members members;
     struct lease_ask ask;
     struct lease_answer answer;
+    struct proposals_refused refused;
     struct snap_begin begin;
     struct snap_status status;
     uint64_t pieces;
 
     (void)lease_ask_decode(b, &ask);
     (void)lease_answer_decode(b, &arena, &answer);
+    (void)proposals_refused_decode(b, &arena, &refused);
     (void)snap_begin_decode(b, &begin);
     (void)snap_status_decode(b, &status);
     (void)snap_end_decode(b, &pieces);
