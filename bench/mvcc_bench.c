@@ -182,7 +182,7 @@ static void on_end(struct watcher *w, enum watch_end why)
 static void watchers(struct mvcc *m, uint64_t n)
 {
     enum { WATCHERS = 10000, PUTS = 20000 };
-    static const struct watch_ops ops = {on_events, on_end};
+    static const struct watch_ops ops = {.events = on_events, .end = on_end};
     struct watcher *w = xcalloc(WATCHERS, sizeof(*w));
     char(*text)[2][16] = xcalloc(WATCHERS, sizeof(*text));
     double seconds = 0;

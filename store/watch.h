@@ -46,6 +46,9 @@ struct watch_ops {
         struct watcher *w, struct watch_event *const *events, size_t n, int64_t revision);
     /* The watch is over; the watcher has been removed and is the owner's to free. */
     void (*end)(struct watcher *w, enum watch_end why);
+    /* May events come now? False: the consumer is full, and nothing comes until it is resumed.
+     * NULL: they always may. */
+    bool (*ready)(struct watcher *w);
 };
 
 enum watcher_state { WATCHER_IDLE, WATCHER_SYNCED, WATCHER_CATCHING_UP, WATCHER_FULL };

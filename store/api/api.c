@@ -139,8 +139,8 @@ static void free_pool(struct api *api)
 static void close_all(struct api *api)
 {
     api->state = API_CLOSING;
-    decree_assert(
-        api->n_exchanges == 0 && api->n_watchers == 0 && api->in_bytes == 0 && api->out_bytes == 0);
+    decree_assert(api->n_exchanges == 0 && api->n_watchers == 0 && api->in_bytes == 0 &&
+        api->out_bytes == 0 && api->watch_bytes == 0 && api->n_large == 0);
     deadline_drop(&api->leader_check);
     deadline_drop(&api->grace);
     free_pool(api);

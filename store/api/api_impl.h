@@ -57,6 +57,7 @@ struct api {
     size_t n_pool, n_exchanges, n_watchers;
     struct list large_waiting;   /* struct rpc.queue_link: large reads, until others have left */
     size_t n_large, large_bytes; /* large replies being made, and what is expected of them */
+    size_t watch_bytes;          /* events waiting, of all connections; not in out_bytes */
     size_t in_bytes, out_bytes;  /* bodies waiting, answers waiting: of all connections */
     nghttp2_session_callbacks *h2_callbacks;
     nghttp2_option *h2_option;

@@ -31,7 +31,7 @@ enum {
      * hundreds), so nghttp2's advice of 100 would stall them. What rapid resets could gain by a
      * larger number is bounded by REQUESTS_MAX and the reset rate instead. */
     H2_STREAMS_MAX = 1000,
-    H2_STREAM_WINDOW = 256 * 1024,
+    H2_STREAM_WINDOW = 64 * 1024, /* HTTP/2's own: times the streams this is what comes unasked */
     H2_CONNECTION_WINDOW = 1024 * 1024,
     H2_OUTBOUND_ACKS_MAX = 1000,
     H2_SETTINGS_MAX = 32,
@@ -48,6 +48,14 @@ enum {
     MESSAGE_BYTES_MAX = REQUEST_BYTES_MAX + 512 * 1024,
     JSON_BODY_BYTES_MAX = MESSAGE_BYTES_MAX / 3 * 4, /* base64 */
     BODY_BYTES_TOTAL_MAX = 64 * 1024 * 1024,         /* unread request bodies of all connections */
+    /* Of one connection: beyond it the streams but the oldest one are given no more window, so that
+     * large bodies come in one after the other… */
+    BODY_BYTES_CONN_HIGH = 8 * 1024 * 1024,
+    /* …and what comes all the same, from windows given before, is refused. */
+    BODY_BYTES_CONN_MAX = BODY_BYTES_TOTAL_MAX / 2,
+    /* Of one connection with the store: its next requests wait. A quarter of what the store takes,
+     * and of a disk's time no more than others can wait for. */
+    CALL_BYTES_CONN_MAX = 16 * 1024 * 1024,
     PROTO_DEPTH_MAX = 16,     /* messages within messages; protobuf-c recurses without a limit */
     PROTO_FIELDS_MAX = 16384, /* far above 3 x 128 ops with all their fields */
     JSON_DEPTH_MAX = 64,
@@ -68,6 +76,11 @@ enum {
     /* ---- watches ---- */
     WATCH_OUTPUT_HIGH = 256 * 1024, /* a stream with more than this waiting takes no events… */
     WATCH_OUTPUT_LOW = 64 * 1024,   /* …until it has drained to this */
+    /* Likewise all streams of one connection together: a thousand of them would hold half of what
+     * the process may. Beyond the total a connection holds no more than a stream would: those that
+     * do not read leave something to those that do. Replies are counted apart. */
+    WATCH_CONN_OUTPUT_HIGH = 16 * 1024 * 1024,
+    WATCH_OUTPUT_TOTAL_HIGH = 256 * 1024 * 1024,
     WATCHERS_PER_STREAM_MAX = 20000,
     WATCHERS_MAX = 200000,                    /* in the whole process: about 400 B each */
     WATCH_FRAGMENT_BYTES = MESSAGE_BYTES_MAX, /* a response with fragment=true is split here */

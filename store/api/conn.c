@@ -216,7 +216,8 @@ static void serve_waiting(struct conn *c)
 {
     size_t expected = c->out_bytes;
 
-    while (c->large == NULL && !list_empty(&c->waiting) && expected <= OUTPUT_BYTES_MAX) {
+    while (c->large == NULL && !list_empty(&c->waiting) && expected <= OUTPUT_BYTES_MAX &&
+        c->call_bytes <= CALL_BYTES_CONN_MAX) {
         struct rpc *rpc = list_entry(c->waiting.next, struct rpc, queue_link);
 
         rpc_resume(container_of(rpc, struct exchange, rpc));
@@ -407,6 +408,7 @@ static struct conn *conn_new(struct api *api, bool is_unix)
     list_init(&c->dirty);
     list_init(&c->exchanges);
     list_init(&c->waiting);
+    list_init(&c->full_watches);
     deadline_init(&c->deadline, on_deadline);
     list_add_tail(&api->conns, &c->link);
     api->n_conns++;

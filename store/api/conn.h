@@ -43,9 +43,13 @@ struct conn {
     struct deadline deadline;
     uint64_t limit_ms; /* what deadline was set to, 0: dropped */
     struct list exchanges;
-    size_t out_bytes;       /* waiting in the exchanges' own queues */
-    struct exchange *large; /* whose reply comes in parts: one at a time, the others wait */
-    size_t deferred_bytes;  /* the largest answer that found no room */
+    size_t out_bytes;         /* waiting in the exchanges' own queues */
+    size_t watch_bytes;       /* of out_bytes, those of watch streams */
+    struct list full_watches; /* struct watch.full: until watch_bytes has fallen */
+    size_t in_bytes;          /* bodies waiting */
+    size_t call_bytes;        /* requests that are with the store */
+    struct exchange *large;   /* whose reply comes in parts: one at a time, the others wait */
+    size_t deferred_bytes;    /* the largest answer that found no room */
     struct list waiting; /* struct rpc.queue_link: complete requests, for which there is no room */
     struct identity identity;
     char peer[64]; /* for the log */

@@ -5,6 +5,7 @@
 #include "api_impl.h"
 #include "route.h"
 #include "rpc.h"
+#include "watch_stream.h"
 
 enum { ARENA_KEEP_MAX = 8 * 1024, IN_KEEP_MAX = 4 * 1024 };
 
@@ -22,6 +23,7 @@ static void exchange_reset(struct exchange *ex)
     ex->in = in;
     ex->out = out;
     list_init(&ex->link);
+    list_init(&ex->throttled);
     list_init(&ex->rpc.queue_link);
     deadline_init(&ex->deadline, on_deadline);
 }
@@ -59,8 +61,14 @@ static void count_out(struct exchange *ex)
 {
     size_t held = ex->out.bytes + ex->rpc.parts.bytes;
 
-    ex->api->out_bytes += held - ex->out_counted;
     ex->conn->out_bytes += held - ex->out_counted;
+    if (ex->is_watch) {
+        ex->api->watch_bytes += held - ex->out_counted;
+        ex->conn->watch_bytes += held - ex->out_counted;
+        watch_streams_drained(ex->conn);
+    } else {
+        ex->api->out_bytes += held - ex->out_counted;
+    }
     ex->out_counted = held;
     if (!list_empty(&ex->api->large_waiting) && api_takes_large(ex->api)) {
         struct rpc *rpc = list_entry(ex->api->large_waiting.next, struct rpc, queue_link);
@@ -76,8 +84,15 @@ void exchange_count(struct exchange *ex)
 
 static void set_in_len(struct exchange *ex, size_t len)
 {
+    if (ex->in.len == len) {
+        return;
+    }
     ex->api->in_bytes -= ex->in.len - len;
+    ex->conn->in_bytes -= ex->in.len - len;
     ex->in.len = len;
+    if (ex->transport->room != NULL) {
+        ex->transport->room(ex->conn);
+    }
 }
 
 void exchange_free(struct exchange *ex)
@@ -92,6 +107,7 @@ void exchange_free(struct exchange *ex)
     deadline_drop(&ex->deadline);
     list_del(&ex->link);
     list_del(&ex->rpc.queue_link);
+    list_del(&ex->throttled);
     segq_clear(&ex->out);
     count_out(ex);
     set_in_len(ex, 0);
@@ -189,13 +205,19 @@ void exchange_input(struct exchange *ex, struct bytes b)
     if (ex->done || ex->service == NULL) {
         return;
     }
-    if (ex->api->in_bytes + b.len > BODY_BYTES_TOTAL_MAX) {
+    if (ex->api->in_bytes + b.len > BODY_BYTES_TOTAL_MAX ||
+        ex->conn->in_bytes + b.len > BODY_BYTES_CONN_MAX) {
         log_warn("request refused, too many bytes of requests are waiting peer=%s", ex->conn->peer);
         ex->api->counters.refused_requests++;
-        ex->transport->abort(ex);
+        if (ex->service->overloaded != NULL) {
+            ex->service->overloaded(ex);
+        } else {
+            ex->transport->abort(ex);
+        }
         return;
     }
     ex->api->in_bytes += b.len;
+    ex->conn->in_bytes += b.len;
     strbuf_append_bytes(&ex->in, b);
     ex->service->input(ex);
 }

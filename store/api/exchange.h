@@ -34,6 +34,8 @@ struct transport {
     void (*respond)(struct exchange *ex);
     /* There is more in out, or it is complete (ex->done). */
     void (*wake)(struct exchange *ex);
+    /* Bytes of the connection's bodies have been used: NULL, or more may come. */
+    void (*room)(struct conn *c);
     /* Give up: reset the stream or close the connection. */
     void (*abort)(struct exchange *ex);
 };
@@ -46,6 +48,8 @@ struct service {
     /* The deadline has passed. False: the request is not complete yet and shall be given up. NULL:
      * it never is set by this service. */
     bool (*expired)(struct exchange *ex);
+    /* The connection sends more than its share; ends the call. NULL: it is aborted. */
+    void (*overloaded)(struct exchange *ex);
     /* The last call: the answer has left or the peer is gone; let go of everything. */
     void (*gone)(struct exchange *ex);
 };
@@ -53,11 +57,12 @@ struct service {
 /* State of one call, for rpc.c. */
 struct rpc {
     const struct method *method;
-    bool json;     /* else gRPC */
-    bool calling;  /* call is with the store */
-    bool received; /* unary: the request is complete */
-    bool waiting;  /* …and waits in one of queue_link's lists… */
-    bool decoded;  /* …with call ready to be submitted */
+    bool json;         /* else gRPC */
+    bool calling;      /* call is with the store… */
+    size_t call_bytes; /* …and this is its size, counted in conn->call_bytes */
+    bool received;     /* unary: the request is complete */
+    bool waiting;      /* …and waits in one of queue_link's lists… */
+    bool decoded;      /* …with call ready to be submitted */
     struct store_call call;
     int refusal;              /* gRPC status with which the complete request will be answered… */
     const char *refusal_text; /* …and its text, in the exchange's arena; refusal 0: none */
@@ -81,6 +86,8 @@ struct exchange {
     struct deadline deadline;
     int32_t stream_id;     /* HTTP/2 */
     size_t header_bytes;   /* HTTP/2: of the list so far */
+    size_t unconsumed;     /* HTTP/2: for which the client has not been given new window */
+    struct list throttled; /* HTTP/2: in h2->throttled then */
     size_t unwanted_bytes; /* HTTP/2: of a body that goes on after the answer */
 
     /* request */
@@ -99,6 +106,7 @@ struct exchange {
     int grpc_status;              /* trailers when is_grpc */
     const char *grpc_message;     /* arena or static, percent-encoded; NULL: none */
     struct segq out;
+    bool is_watch;      /* a stream of events: counted as such */
     size_t out_counted; /* of what it holds for its client, what the connection's and api's sums
                            know */
 

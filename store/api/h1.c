@@ -144,7 +144,8 @@ static void abort_exchange(struct exchange *ex)
     conn_mark_dirty(ex->conn);
 }
 
-static const struct transport transport = {respond, wake, abort_exchange};
+static const struct transport transport = {
+    .respond = respond, .wake = wake, .abort = abort_exchange};
 
 /* An answer without a service: the request could not be read. */
 static void refuse(struct h1 *h, int status, const char *why)

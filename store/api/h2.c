@@ -11,7 +11,9 @@ struct h2 {
     struct conn *conn;
     nghttp2_session *session; /* owned */
     bool established, draining;
-    double glitches; /* tokens left of H2_GLITCHES_BURST */
+    struct list throttled;   /* exchange.throttled: get no window, the oldest first */
+    struct exchange *upload; /* that gets it nevertheless, so that something comes to its end */
+    double glitches;         /* tokens left of H2_GLITCHES_BURST */
     uint64_t glitches_ms;
 };
 
@@ -133,7 +135,66 @@ static void abort_exchange(struct exchange *ex)
     reset(ex->conn->h2, ex->stream_id, code);
 }
 
-static const struct transport transport = {respond, wake, abort_exchange};
+/* ---- windows ----
+ * What a connection's bodies may take is kept by giving the streams no new window while they hold
+ * that much. Where all of them wait for more, nothing would ever be used up: then one of them, the
+ * oldest, gets it nevertheless. The connection's own window is always given back: what is in it may
+ * be of that stream. */
+
+static void grant(struct h2 *h, struct exchange *ex)
+{
+    list_del(&ex->throttled);
+    (void)nghttp2_session_consume_stream(h->session, ex->stream_id, ex->unconsumed);
+    ex->unconsumed = 0;
+    conn_mark_dirty(h->conn);
+}
+
+static bool may_have_more(const struct h2 *h, const struct exchange *ex)
+{
+    return h->conn->in_bytes <= BODY_BYTES_CONN_HIGH ||
+        (h->upload == ex && list_empty(&h->conn->waiting));
+}
+
+static void throttle(struct h2 *h, struct exchange *ex, size_t n)
+{
+    ex->unconsumed += n;
+    if (h->upload == NULL && !ex->in_done) {
+        h->upload = ex;
+    }
+    if (may_have_more(h, ex)) {
+        grant(h, ex);
+    } else if (list_empty(&ex->throttled)) {
+        list_add_tail(&h->throttled, &ex->throttled);
+    }
+}
+
+/* Bytes have been used, or a request is not waiting any more. */
+static void room(struct conn *c)
+{
+    struct h2 *h = c->h2;
+
+    while (h != NULL && !list_empty(&h->throttled) && c->in_bytes <= BODY_BYTES_CONN_HIGH) {
+        grant(h, list_entry(h->throttled.next, struct exchange, throttled));
+    }
+    if (h != NULL && h->upload != NULL && !list_empty(&h->upload->throttled) &&
+        may_have_more(h, h->upload)) {
+        grant(h, h->upload);
+    }
+}
+
+/* It has come to its end, or is gone: the oldest of the others is next. */
+static void upload_ends(struct h2 *h, const struct exchange *ex)
+{
+    if (h->upload == ex) {
+        h->upload = list_empty(&h->throttled)
+            ? NULL
+            : list_entry(h->throttled.next, struct exchange, throttled);
+        room(h->conn);
+    }
+}
+
+static const struct transport transport = {
+    .respond = respond, .wake = wake, .room = room, .abort = abort_exchange};
 
 /* ---- floods ---- */
 
@@ -245,16 +306,20 @@ static int on_frame(nghttp2_session *session _unused_, const nghttp2_frame *fram
     }
     if (ex != NULL && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
         exchange_input_end(ex);
+        list_del(&ex->throttled); /* it needs no window any more */
+        upload_ends(h, ex);
     }
     return is_glitch && !glitch(h) ? give_up(h) : 0;
 }
 
-static int on_data(nghttp2_session *session _unused_, uint8_t flags _unused_, int32_t stream_id,
+static int on_data(nghttp2_session *session, uint8_t flags _unused_, int32_t stream_id,
     const uint8_t *data, size_t n, void *user_data)
 {
     struct exchange *ex = exchange_of(user_data, stream_id);
 
+    (void)nghttp2_session_consume_connection(session, n);
     if (ex == NULL) {
+        (void)nghttp2_session_consume_stream(session, stream_id, n);
         return 0;
     }
     if (ex->done) {
@@ -262,9 +327,10 @@ static int on_data(nghttp2_session *session _unused_, uint8_t flags _unused_, in
         if (ex->unwanted_bytes > H2_STREAM_WINDOW) {
             reset(user_data, stream_id, NGHTTP2_NO_ERROR);
         }
-        return 0;
+    } else {
+        exchange_input(ex, bytes_make(data, n));
     }
-    exchange_input(ex, bytes_make(data, n));
+    throttle(user_data, ex, n);
     return 0;
 }
 
@@ -296,6 +362,8 @@ static int on_stream_close(
 
     if (ex != NULL) {
         (void)nghttp2_session_set_stream_user_data(session, stream_id, NULL);
+        list_del(&ex->throttled);
+        upload_ends(h, ex);
         exchange_free(ex);
         if (list_empty(&h->conn->exchanges)) {
             conn_update_deadline(h->conn);
@@ -330,6 +398,7 @@ void h2_global_init(struct api *api)
     r = nghttp2_option_new(&api->h2_option);
     decree_assert(r == 0);
     nghttp2_option_set_no_closed_streams(api->h2_option, 1);
+    nghttp2_option_set_no_auto_window_update(api->h2_option, 1);
     /* nghttp2 would refuse the ":authority: http://host:port" that etcdctl 3.4 sends. What its
      * checks guard against, requests read in two ways by two servers, cannot happen here: nothing
      * is passed on, content-length is not looked at, and on_header takes each pseudo-header once.
@@ -361,6 +430,7 @@ struct h2 *h2_new(struct conn *c)
     int r;
 
     h->conn = c;
+    list_init(&h->throttled);
     h->glitches = H2_GLITCHES_BURST;
     h->glitches_ms = uv_now(c->api->loop);
     r = nghttp2_session_server_new2(&h->session, c->api->h2_callbacks, h, c->api->h2_option);
@@ -377,6 +447,9 @@ struct h2 *h2_new(struct conn *c)
 struct h2 *h2_free(struct h2 *h)
 {
     if (h != NULL) {
+        while (!list_empty(&h->throttled)) {
+            list_del(h->throttled.next); /* the exchanges outlive the session */
+        }
         nghttp2_session_del(h->session);
         free(h);
     }

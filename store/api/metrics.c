@@ -161,7 +161,7 @@ static void doors(struct api *api, struct strbuf *out)
 {
     gauge(out, "decree_api_connections", api->n_conns, "Connections of clients.");
     gauge(out, "decree_api_requests", api->n_exchanges, "Requests under way, streams included.");
-    gauge(out, "decree_api_waiting_bytes", api->out_bytes + api->in_bytes,
+    gauge(out, "decree_api_waiting_bytes", api->out_bytes + api->watch_bytes + api->in_bytes,
         "Bytes of requests and answers that wait.");
     counter(out, "decree_api_refused_connections_total", api->counters.refused_connections,
         "Connections closed at once for there are too many.");

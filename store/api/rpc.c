@@ -75,12 +75,26 @@ static void end_json(struct exchange *ex, int status, const char *text)
     exchange_done(ex);
 }
 
+/* The call is with the store, or not any more. */
+static void set_calling(struct exchange *ex, bool calling)
+{
+    struct rpc *rpc = &ex->rpc;
+
+    decree_assert(rpc->calling != calling);
+    rpc->calling = calling;
+    if (calling) {
+        ex->conn->call_bytes += rpc->call_bytes;
+    } else {
+        ex->conn->call_bytes -= rpc->call_bytes;
+    }
+}
+
 static void let_go(struct exchange *ex)
 {
     struct rpc *rpc = &ex->rpc;
 
     if (rpc->calling) {
-        rpc->calling = false;
+        set_calling(ex, false);
         store_cancel(ex->api->store, &rpc->call);
     }
     if (rpc->watch != NULL) {
@@ -294,7 +308,7 @@ static bool begin_parts(struct exchange *ex, const struct range_reply *first)
         api->n_large++;
         return true;
     }
-    ex->rpc.calling = false;
+    set_calling(ex, false);
     store_cancel(api->store, &ex->rpc.call);
     wait_for_room(ex, fits ? &c->waiting : &api->large_waiting);
     c->deferred_bytes = fits ? OUTPUT_BYTES_MAX : c->deferred_bytes;
@@ -334,7 +348,7 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
     struct pbw w;
 
     decree_assert(ex->rpc.calling && !ex->done);
-    ex->rpc.calling = false;
+    set_calling(ex, false);
     if (status < 0) {
         rpc_fail(ex, status);
         return;
@@ -356,7 +370,8 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
     }
 }
 
-static void call_store(struct exchange *ex, const ProtobufCMessage *m, struct arena *arena)
+static void call_store(
+    struct exchange *ex, const ProtobufCMessage *m, struct arena *arena, size_t message_bytes)
 {
     struct rpc *rpc = &ex->rpc;
     int r;
@@ -369,7 +384,8 @@ static void call_store(struct exchange *ex, const ProtobufCMessage *m, struct ar
     }
     rpc->call.cb = on_reply;
     rpc->call.part = on_part;
-    rpc->calling = true;
+    rpc->call_bytes = message_bytes;
+    set_calling(ex, true);
     store_submit(ex->api->store, &rpc->call);
 }
 
@@ -529,6 +545,7 @@ static void arm_timeout(struct exchange *ex)
 /* The complete request, to the store. */
 static void run_unary(struct exchange *ex, struct bytes message)
 {
+    size_t bytes = message.len;
     ProtobufCMessage *m = decode_message(ex, message, &ex->arena);
 
     if (m == NULL) {
@@ -538,7 +555,7 @@ static void run_unary(struct exchange *ex, struct bytes message)
     if (ex->rpc.method->kind == METHOD_HEALTH) {
         answer_health(ex, m);
     } else {
-        call_store(ex, m, &ex->arena);
+        call_store(ex, m, &ex->arena, bytes);
     }
 }
 
@@ -570,7 +587,7 @@ static void serve_unary(struct exchange *ex)
     }
     rpc->received = true;
     arm_timeout(ex);
-    if (conn_is_full(ex->conn)) {
+    if (conn_is_full(ex->conn) || ex->conn->call_bytes > CALL_BYTES_CONN_MAX) {
         rpc->waiting = true;
         list_add_tail(&ex->conn->waiting, &rpc->queue_link);
         return;
@@ -587,7 +604,7 @@ void rpc_resume(struct exchange *ex)
     ex->rpc.waiting = false;
     list_del(&ex->rpc.queue_link);
     if (ex->rpc.decoded) {
-        ex->rpc.calling = true;
+        set_calling(ex, true);
         store_submit(ex->api->store, &ex->rpc.call);
         return;
     }
@@ -611,7 +628,7 @@ static void serve_message(struct exchange *ex, struct bytes message)
         watch_stream_request(rpc->watch, (const Etcdserverpb__WatchRequest *)m);
         arena_deinit(&rpc->message);
     } else {
-        call_store(ex, m, &rpc->message);
+        call_store(ex, m, &rpc->message, message.len);
     }
 }
 
@@ -709,6 +726,7 @@ static void start_stream(struct exchange *ex)
 
     arm_timeout(ex);
     if (rpc->method->kind == METHOD_WATCH) {
+        ex->is_watch = true;
         rpc->watch = watch_stream_new(ex);
     }
     if (ex->has_leader) {
@@ -801,11 +819,21 @@ static void rpc_gone(struct exchange *ex)
     let_go(ex);
 }
 
+static void rpc_overloaded(struct exchange *ex)
+{
+    if (ex->rpc.refusal != 0) {
+        rpc_end(ex, ex->rpc.refusal, ex->rpc.refusal_text);
+    } else {
+        rpc_fail(ex, DECREE_ETOO_MANY_REQUESTS);
+    }
+}
+
 const struct service rpc_service = {
     .start = rpc_start,
     .input = rpc_input,
     .drained = rpc_drained,
     .expired = rpc_expired,
+    .overloaded = rpc_overloaded,
     .gone = rpc_gone,
 };
 

@@ -9,7 +9,7 @@ enum { ID_NONE = -1 /* in answers that belong to no watch */ };
 
 struct watch {
     struct hmap_node node; /* in stream->watches by id */
-    struct list full;      /* in stream->full while the store waits for us */
+    struct list full;      /* in stream->full or conn->full_watches while the store waits for us */
     struct watch_stream *stream;
     struct watcher watcher;
     int64_t id;
@@ -105,6 +105,35 @@ static size_t fragment_end(struct buf *const *events, size_t n)
     return i;
 }
 
+/* What the streams of a connection may hold together. */
+static bool conn_has_room(const struct watch_stream *s)
+{
+    size_t high = api_of(s)->watch_bytes > WATCH_OUTPUT_TOTAL_HIGH ? (size_t)WATCH_OUTPUT_LOW
+                                                                   : (size_t)WATCH_CONN_OUTPUT_HIGH;
+
+    return s->ex->conn->watch_bytes <= high;
+}
+
+/* Waits for the one that has no room; false when there is some. */
+static bool wait_if_full(struct watch *w)
+{
+    struct watch_stream *s = w->stream;
+
+    if (s->ex->out.bytes > WATCH_OUTPUT_HIGH) {
+        list_add_tail(&s->full, &w->full);
+    } else if (!conn_has_room(s)) {
+        list_add_tail(&s->ex->conn->full_watches, &w->full);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool on_ready(struct watcher *watcher)
+{
+    return !wait_if_full(watch_of(watcher));
+}
+
 static bool on_events(
     struct watcher *watcher, struct watch_event *const *events, size_t n, int64_t revision)
 {
@@ -126,11 +155,7 @@ static bool on_events(
         free(list);
     }
     w->idle = false;
-    if (s->ex->out.bytes <= WATCH_OUTPUT_HIGH) {
-        return true;
-    }
-    list_add_tail(&s->full, &w->full);
-    return false;
+    return !wait_if_full(w);
 }
 
 /* It is in no store and in no table any more. */
@@ -161,7 +186,7 @@ static void on_end(struct watcher *watcher, enum watch_end why)
     forget(w);
 }
 
-static const struct watch_ops ops = {.events = on_events, .end = on_end};
+static const struct watch_ops ops = {.ready = on_ready, .events = on_events, .end = on_end};
 
 /* ---- progress ---- */
 
@@ -371,12 +396,24 @@ struct watch_stream *watch_stream_free(struct watch_stream *s)
     return NULL;
 }
 
-void watch_stream_drained(struct watch_stream *s)
+static void resume_all(struct list *full)
 {
-    while (!list_empty(&s->full)) {
-        struct watch *w = list_entry(s->full.next, struct watch, full);
+    while (!list_empty(full)) {
+        struct watch *w = list_entry(full->next, struct watch, full);
 
         list_del(&w->full);
-        store_watch_resume(api_of(s)->store, &w->watcher);
+        store_watch_resume(api_of(w->stream)->store, &w->watcher);
+    }
+}
+
+void watch_stream_drained(struct watch_stream *s)
+{
+    resume_all(&s->full);
+}
+
+void watch_streams_drained(struct conn *c)
+{
+    if (c->watch_bytes <= WATCH_OUTPUT_LOW) {
+        resume_all(&c->full_watches);
     }
 }

@@ -19,5 +19,7 @@ struct watch_stream *watch_stream_free(struct watch_stream *s);
 void watch_stream_request(struct watch_stream *s, const Etcdserverpb__WatchRequest *m);
 /* The client has taken most of what was queued. */
 void watch_stream_drained(struct watch_stream *s);
+/* The same for all streams of a connection; cheap when none waits for it. */
+void watch_streams_drained(struct conn *c);
 
 #endif

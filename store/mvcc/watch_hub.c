@@ -180,6 +180,11 @@ static bool wants(const struct watcher *w, const struct version *v)
     return v->mod >= w->next_revision && !(version_is_tombstone(v) ? w->no_delete : w->no_put);
 }
 
+static bool is_ready(struct watcher *w)
+{
+    return w->ops->ready == NULL || w->ops->ready(w);
+}
+
 /* Tells w of batch[0..n), all of it up to `revision`. Returns false when w has been removed. */
 static bool tell(struct mvcc *m, struct watcher *w, size_t n, int64_t revision)
 {
@@ -261,7 +266,13 @@ static void tell_touched(struct mvcc *m, int64_t revision)
             }
             hit = hub->hits[hit].next;
         }
-        (void)tell(m, w, n, revision);
+        if (is_ready(w)) {
+            (void)tell(m, w, n, revision);
+        } else {
+            /* It wanted nothing before these, which may be compacted by now. */
+            w->next_revision = MAX(w->next_revision, hub->batch[0]->kv.mod_revision);
+            set_state(hub, w, WATCHER_FULL);
+        }
     }
 }
 
@@ -390,6 +401,10 @@ static size_t catch_up(struct mvcc *m, struct watcher *w)
     if (w->next_revision < m->compacted) {
         mvcc_watch_remove(m, w);
         w->ops->end(w, WATCH_COMPACTED);
+        return 1;
+    }
+    if (!is_ready(w)) {
+        set_state(hub, w, WATCHER_FULL);
         return 1;
     }
     if (w->range.kind != KEY_SINGLE || !read_key(m, w, &s)) {

@@ -1,17 +1,19 @@
 """What one client does to the others, on a real member: large ranges are whole and of one revision while
 writes go on, and greedy or stalled clients take nothing from those that ask for little."""
 
+import contextlib
+import os
+import re
 import struct
 import subprocess
 import threading
 import time
-import os
 import unittest
 
+import api_server
 from api_grpc import field, frame
-from api_hostile import H2, DATA, END_HEADERS, END_STREAM, HEADERS, RST, WINDOW_UPDATE
-from api_hostile import grpc_headers, h2, request, rss_kb
-from cluster import Cluster, b64, program, unb64
+from api_hostile import DATA, H2, WINDOW_UPDATE, h2, request, rss_kb
+from cluster import Cluster, b64, program, unb64, until
 
 KEYS = 12000
 
@@ -123,6 +125,97 @@ class Fair(unittest.TestCase):
         # A thousand puts of the greedy one are ahead at any time, far less than all of them here.
         self.assertLess(sorted(waits)[len(waits) // 2], 0.5)
         client.close()
+
+    def waiting_bytes(self):
+        text = api_server.call(self.member.client_port, "GET", "/metrics")[2]
+        return int(re.search(r"^decree_api_waiting_bytes (\d+)$", text, re.M)[1])
+
+    def test_many_stalled_watchers_leave_the_others_what_they_need(self):
+        streams, connections = 500, []
+        create = frame(field(1, field(1, b"stalled")))
+        for _ in range(3):
+            c = H2(self.member.client_port, window=0)
+            c.send(b"".join(request(2 * i + 1, b"/etcdserverpb.Watch/Watch", create, end=False)
+                            for i in range(streams)))
+            connections.append(c)
+        text = "etcd_debugging_mvcc_watcher_total"
+        until(20, "the watchers are there", lambda: f"{text} {3 * streams}\n" in api_server.call(
+            self.member.client_port, "GET", "/metrics")[2])
+        before = rss_kb(self.member.process.pid)
+        for _ in range(40):
+            self.client.put("stalled", "x" * 60000)
+        # 1,500 streams with five events each would be 450 MB.
+        self.assertLess(self.waiting_bytes(), 3 * 20 * 1024 * 1024)
+        self.assertLess(rss_kb(self.member.process.pid) - before, 150 * 1024)
+        revision = self.client.put("served", "1")["header"]["revision"]
+        with self.member_watch("served", revision) as seen:
+            self.assertEqual(seen.readline().strip(), "PUT")
+        self.assertEqual(len(self.ranged()[1]), KEYS)
+        for c in connections:
+            c.close()
+        until(20, "they are gone", lambda: self.waiting_bytes() == 0)
+
+    @contextlib.contextmanager
+    def member_watch(self, name, revision):
+        watch = subprocess.Popen(
+            ["etcdctl", "--endpoints", f"http://127.0.0.1:{self.member.client_port}", "watch", name,
+             "--rev", revision], env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE, text=True)
+        killer = threading.Timer(20, watch.kill)
+        killer.start()
+        try:
+            yield watch.stdout
+        finally:
+            killer.cancel()
+            watch.kill()
+            watch.wait()
+            watch.stdout.close()
+
+    def test_a_stalled_watcher_of_many_gets_everything_in_the_end(self):
+        """More than one connection may hold, on streams that each hold little: nothing is lost."""
+        streams, puts, size = 400, 8, 12000
+        c = H2(self.member.client_port, timeout=30, window=2 ** 31 - 1)
+        create = frame(field(1, field(1, b"all")))
+        c.send(b"".join(request(2 * i + 1, b"/etcdserverpb.Watch/Watch", create, end=False)
+                        for i in range(streams)))
+        text = "etcd_debugging_mvcc_watcher_total"
+        until(20, "the watchers are there", lambda: f"{text} {streams}\n" in api_server.call(
+            self.member.client_port, "GET", "/metrics")[2])
+        for _ in range(puts):
+            self.client.put("all", "x" * size)
+        self.assertLess(self.waiting_bytes(), 24 * 1024 * 1024)
+        got = dict.fromkeys(range(1, 2 * streams, 2), 0)
+        while min(got.values()) < puts * size:
+            kind, _, stream, payload = c.frame()
+            if kind == DATA:
+                got[stream] += len(payload)
+                c.send(h2(WINDOW_UPDATE, 0, 0, struct.pack(">I", max(1, len(payload)))))
+        self.assertLess(max(got.values()), puts * (size + 100) + 200)
+        c.close()
+
+    def test_one_connection_cannot_take_the_room_of_all_bodies(self):
+        c = H2(self.member.client_port)
+        c.socket.settimeout(1)
+        c.send(h2(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2 ** 30)))
+        try:
+            for i in range(1000):  # bodies that never end, as much of each as its first window takes
+                head = struct.pack(">BI", 0, 1000000)
+                c.send(request(2 * i + 1, b"/etcdserverpb.KV/Put", head + b"x" * 16000, end=False))
+                for _ in range(2):
+                    c.send(h2(DATA, 0, 2 * i + 1, b"x" * 16000))
+        except OSError:
+            pass
+        self.assertLess(self.waiting_bytes(), 34 * 1024 * 1024)
+        self.client.put("beside", "y" * 1000000)
+        c.close()
+
+    def test_large_bodies_of_one_connection_all_get_through(self):
+        done = subprocess.run(
+            [program("decree-bench"), "put", "--endpoints",
+             f"http://127.0.0.1:{self.member.client_port}", "--conns", "1", "--streams", "100",
+             "--ops", "200", "--value-size", "1000000", "--keys", "4", "--warmup", "0",
+             "--seconds", "60"], stdout=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("200 operations", done.stdout)
 
 
 if __name__ == "__main__":

@@ -477,7 +477,16 @@ static void on_end(struct watcher *w, enum watch_end why)
     p->active = false;
 }
 
-static const struct watch_ops probe_ops = {on_events, on_end};
+static bool on_ready(struct watcher *w)
+{
+    struct probe *p = container_of(w, struct probe, w);
+
+    decree_assert(p->active && !p->full);
+    p->full = chance(p->d, 10);
+    return !p->full;
+}
+
+static const struct watch_ops probe_ops = {.events = on_events, .end = on_end, .ready = on_ready};
 
 static void add_probe(struct driver *d, struct probe *p)
 {

@@ -152,7 +152,7 @@ static bool saw(struct watcher *w, struct watch_event *const *events, size_t n, 
 
 TEST(lease, revoke_deletes_its_keys_in_order_in_one_revision)
 {
-    static const struct watch_ops ops = {saw, ended};
+    static const struct watch_ops ops = {.events = saw, .end = ended};
     _fixture_ f = setup();
     struct diary d = {.w = {.key = B("\0"), .range_end = B("\0"), .ops = &ops}};
 

@@ -81,7 +81,7 @@ static void on_end(struct watcher *w, enum watch_end why)
     container_of(w, struct diary, w)->ended = why;
 }
 
-static const struct watch_ops ops = {on_events, on_end};
+static const struct watch_ops ops = {.events = on_events, .end = on_end};
 
 static struct diary diary(const char *key, struct bytes range_end, int64_t start)
 {
@@ -321,6 +321,38 @@ TEST(watch, a_full_consumer_is_told_nothing_until_it_is_resumed_and_loses_nothin
     assert_true(mvcc_watch_is_synced(f.m, &d.w));
 }
 
+static bool not_ready(struct watcher *w)
+{
+    return container_of(w, struct diary, w)->room > 0;
+}
+
+/* It was told all there was for it, however long ago: what is compacted since is not missing. */
+TEST(watch, a_consumer_without_room_is_told_later_of_what_it_has_not_seen)
+{
+    static const struct watch_ops asked = {.events = on_events, .end = on_end, .ready = not_ready};
+    _fixture_ f = setup();
+    _diary_ d = diary("k", (struct bytes){0}, 0);
+
+    d.w.ops = &asked;
+    d.room = 0;
+    mvcc_watch_add(f.m, &d.w);
+    for (int i = 0; i < 10; i++) {
+        put(&f, "other", "x");
+    }
+    while (mvcc_watch_deliver(f.m, 100)) {}
+    assert_int_equal(mvcc_compact(f.m, 9), 0);
+    put(&f, "k", "1");
+    while (mvcc_watch_deliver(f.m, 100)) {}
+    assert_string_equal(told(&f, &d), "");
+    assert_int_equal(mvcc_watch_slow_count(f.m), 1);
+    put(&f, "k", "2");
+    d.room = SIZE_MAX;
+    mvcc_watch_resume(f.m, &d.w);
+    while (mvcc_watch_deliver(f.m, 100)) {}
+    assert_string_equal(told(&f, &d), "k@12 k@13(1) |");
+    assert_int_equal(d.ended, 0);
+}
+
 TEST(watch, a_full_consumer_that_is_overtaken_by_compaction_ends_when_it_is_resumed)
 {
     _fixture_ f = setup();
@@ -493,7 +525,7 @@ static bool encode(struct watcher *w, struct watch_event *const *events, size_t 
 TEST(watch, an_event_is_one_for_all_its_watchers)
 {
     enum { WATCHERS = 1000 };
-    static const struct watch_ops encode_ops = {encode, on_end};
+    static const struct watch_ops encode_ops = {.events = encode, .end = on_end};
     _fixture_ f = setup();
     struct watcher *w = xcalloc(WATCHERS, sizeof(*w));
 
@@ -620,6 +652,7 @@ TEST_MAIN(UNIT(watch, zero_starts_after_now), UNIT(watch, a_past_revision_is_rep
     UNIT(watch, a_delete_at_the_compacted_revision_is_still_told),
     UNIT(watch, compaction_takes_nothing_from_a_synced_watcher),
     UNIT(watch, a_full_consumer_is_told_nothing_until_it_is_resumed_and_loses_nothing),
+    UNIT(watch, a_consumer_without_room_is_told_later_of_what_it_has_not_seen),
     UNIT(watch, a_full_consumer_that_is_overtaken_by_compaction_ends_when_it_is_resumed),
     UNIT(watch, catching_up_is_done_in_slices_and_in_turns), UNIT(watch, a_batch_is_cut_by_bytes),
     UNIT(watch, a_batch_for_one_key_is_cut_by_bytes_and_values_before_count),
