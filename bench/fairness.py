@@ -10,13 +10,13 @@ to hour on shared machines; the ratios of one run do not."""
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import urllib.request
 
 from servers import Cluster, Down
-import shutil
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

@@ -9,6 +9,16 @@ enum { LEADERLESS_MS = 3000 /* three default election timeouts */ };
 
 /* ---- one write a connection and turn ---- */
 
+/* A turn of the loop is over: what the next one lets each connection begin. */
+static void next_turn(struct api *api)
+{
+    size_t share = REQUESTS_TURN_TOTAL / MAX(api->turn_busy, (size_t)1);
+
+    share = MIN(share, (size_t)REQUESTS_TURN_MAX);
+    api->turn_share = MAX(share, (size_t)REQUESTS_TURN_MIN);
+    api->turn_busy = 0;
+}
+
 /* Runs before the loop would sleep. What is queued later in this turn (a disk's completion, another
  * prepare handle) starts no_sleep, so that the next turn comes at once. */
 static void on_flush(uv_prepare_t *prepare)
@@ -18,6 +28,7 @@ static void on_flush(uv_prepare_t *prepare)
     struct list now;
 
     (void)uv_idle_stop(&api->no_sleep);
+    next_turn(api);
     list_init(&now);
     list_splice_tail(&now, &api->dirty);
     while (!list_empty(&now) && written < WRITE_TURN_BYTES_TOTAL) {
@@ -74,6 +85,7 @@ int api_new(
     list_init(&api->leader_streams);
     list_init(&api->pool);
     list_init(&api->large_waiting);
+    api->turn_share = REQUESTS_TURN_MAX;
     (void)uv_prepare_init(loop, &api->flush);
     (void)uv_idle_init(loop, &api->no_sleep);
     api->flush.data = api;

@@ -49,6 +49,8 @@ struct api {
     struct list dirty;  /* connections with something to write */
     uv_prepare_t flush; /* writes for all of them, right before the loop would sleep */
     uv_idle_t no_sleep; /* runs while something was queued after that: the loop must not sleep */
+    size_t turn_share;  /* requests that a connection may begin in this turn of the loop… */
+    size_t turn_busy;   /* …and how many connections have had that many */
     struct deadlines deadlines;
     struct deadline leader_check; /* looks after leader_streams */
     struct list leader_streams;   /* struct rpc.queue_link */

@@ -15,6 +15,10 @@ enum {
     /* Requests that one connection begins in a turn of the loop: each takes 10 to 20 microseconds
      * until it is answered, and what another one asks waits that long. */
     REQUESTS_TURN_MAX = 200,
+    /* Of all connections that would begin more: each has an equal part of it, but no less than the
+     * minimum, so that frames of members and ticks never wait for long. */
+    REQUESTS_TURN_TOTAL = 1000,
+    REQUESTS_TURN_MIN = 16,
     REQUESTS_BUSY = 32, /* in one read: the next ones are READ_BUSY_BYTES */
     READ_TURN_BYTES = 256 * 1024,
     HEADER_TIMEOUT_MS = 10 * 1000, /* from accept, or from a request's first byte, to its headers */

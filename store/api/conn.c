@@ -346,7 +346,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 /* What it has sent beyond its share of this turn stays in the socket until the next one. */
 static bool has_turn(const struct conn *c)
 {
-    return c->turn_requests < REQUESTS_TURN_MAX && c->turn_read < READ_TURN_BYTES;
+    return c->turn_requests < c->api->turn_share && c->turn_read < READ_TURN_BYTES;
 }
 
 static void update_reading(struct conn *c)
@@ -357,6 +357,7 @@ static void update_reading(struct conn *c)
         return;
     }
     if (!want) {
+        c->api->turn_busy += !has_turn(c);
         stop_reading(c);
         conn_mark_dirty(c); /* reads on after the flush */
     } else if (uv_read_start(&c->stream, on_alloc, on_read) == 0) {
