@@ -325,7 +325,8 @@ static void on_raft_frame(struct store *s, uint64_t from, struct bytes body)
         !core_disk_has_room(s, m.msg.n_entries, entries_bytes(&m.msg))) {
         log_debug("entries dropped: the log has no room from=%016" PRIx64, from);
         if (m.msg.type == RAFT_MSG_PROPOSE && core_leads(s) && m.msg.term == s->status.term) {
-            core_forward_refuse(s, from, &m.msg, DECREE_ENO_SPACE);
+            core_forward_refuse(
+                s, from, &m.msg, core_disk_hands_over(s) ? DECREE_ENOT_LEADER : DECREE_ENO_SPACE);
         }
     } else {
         int rc = core_step(s, &(struct raft_event){.type = RAFT_EV_MSG, .msg = &m.msg});

@@ -244,6 +244,9 @@ void core_persist_retry(struct store *s);
  */
 bool core_disk_has_room(struct store *s, size_t n_entries, size_t bytes);
 void core_disk_tick(struct store *s);
+/* A leader without room is about to let another one lead, who may have some: what it cannot take is
+ * not refused yet. */
+bool core_disk_hands_over(const struct store *s);
 /* A snapshot replaces the log: entries not yet taken are not needed any more. */
 void core_persist_forget_entries(struct store *s);
 void core_persist_drop(struct store *s);

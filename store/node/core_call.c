@@ -418,6 +418,9 @@ void core_calls_propose(struct store *s)
             return; /* the link would drop them: until it is up, or another leads */
         }
         if (core_leads(s) && !core_disk_has_room(s, event.propose.n, bytes)) {
+            if (core_disk_hands_over(s)) {
+                return; /* the next leader may have room */
+            }
             refuse_batch(s, event.propose.n, DECREE_ENO_SPACE);
             continue;
         }

@@ -62,6 +62,14 @@ bool core_disk_has_room(struct store *s, size_t n_entries, size_t bytes)
     return room;
 }
 
+bool core_disk_hands_over(const struct store *s)
+{
+    struct raft_status now;
+
+    raft_status(s->raft, &now);
+    return s->hand_over_due || now.handing_over;
+}
+
 void core_disk_tick(struct store *s)
 {
     if (s->disk_full) {

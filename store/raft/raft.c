@@ -431,6 +431,7 @@ void raft_status(const struct raft *r, struct raft_status *ret)
         .first_index = raft_log_first(&r->log),
         .stable = r->stable.index,
         .lease_proven = r->role == RAFT_LEADER && raft_peers_quorum_recent(r),
+        .handing_over = r->transfer_to != RAFT_NONE,
         .uncommitted_bytes = r->uncommitted_bytes,
         .repairing = raft_is_repairing(r),
     };

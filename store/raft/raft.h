@@ -240,6 +240,7 @@ struct raft_status {
     uint64_t commit, applied, last_index, first_index;
     uint64_t stable;   /* last index known durable on this disk */
     bool lease_proven; /* leader: a quorum answered within the last election timeout */
+    bool handing_over; /* leader: takes no proposals until another one leads, or it gives up */
     size_t uncommitted_bytes;
     bool repairing;
     struct {                    /* while repairing */
