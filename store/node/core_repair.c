@@ -73,6 +73,7 @@ int core_repair_log(struct store *s, const struct wal_recovery *saved, struct er
     }
     err = wal_repair(s->wal, saved, reterr);
     if (err == 0) {
+        MARK("damaged_log_begun_anew");
         log_error("data is damaged: what is whole is kept, the rest will be fetched from the other "
                   "members, and until then this one does not vote; damaged files are kept as "
                   "*.damaged dir=%s: %s",
@@ -88,12 +89,14 @@ void core_repair_status(struct store *s, const struct raft_status *before)
     uint64_t now = core_now(s);
 
     if (s->status.repairing && !before->repairing) {
+        MARK("old_disk_noticed");
         s->repair.begun_ms = s->repair.said_ms = now;
         log_error("this member lacks what it had acknowledged to its leader: its data directory is "
                   "an old copy, or its disk lost writes; it does not vote until it has fetched the "
                   "rest dir=%s index=%" PRIu64,
             s->o.data_dir, s->status.last_index);
     } else if (!s->status.repairing && before->repairing) {
+        MARK("repaired");
         log_info("repaired: this member has all the data again and votes term=%" PRIu64
                  " index=%" PRIu64 " took_ms=%" PRIu64,
             s->status.term, s->status.last_index, now - s->repair.begun_ms);

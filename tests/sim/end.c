@@ -19,9 +19,22 @@ static bool in_core(const struct world *w, size_t i)
     return w->set.core_mask >> i & 1;
 }
 
-static bool is_usable(const struct member *m)
+static bool is_there(const struct member *m)
 {
     return m->state != MEMBER_REFUSED && !m->forgot;
+}
+
+/* One that is under repair is of use when everybody is there to answer it, and then everybody has
+ * to be: it counts for no majority before. */
+static bool is_usable(const struct member *m)
+{
+    const struct world *w = m->w;
+    bool all = true;
+
+    for (size_t i = 0; i < w->n; i++) {
+        all = all && is_there(&w->members[i]);
+    }
+    return is_there(m) && (all || !m->damaged);
 }
 
 /* As the plan wants it, but a majority, and only of members that can be. */
@@ -29,6 +42,11 @@ static void choose_core(struct world *w)
 {
     size_t n = 0;
 
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->members[i].damaged && is_usable(&w->members[i])) {
+            w->set.core_mask = (UINT64_C(1) << w->n) - 1;
+        }
+    }
     for (size_t i = 0; i < w->n; i++) {
         if (!is_usable(&w->members[i])) {
             w->set.core_mask &= ~(UINT64_C(1) << i);
@@ -100,6 +118,9 @@ static struct member *leader_of_all(struct world *w)
         }
         if (!member_is_up(m) || m->core->status.leader == RAFT_NONE ||
             (id != 0 && m->core->status.leader != id)) {
+            return NULL;
+        }
+        if (m->core->status.repairing) {
             return NULL;
         }
         id = m->core->status.leader;
