@@ -141,8 +141,16 @@ static void abort_exchange(struct exchange *ex)
  * oldest, gets it nevertheless. The connection's own window is always given back: what is in it may
  * be of that stream. */
 
+static bool waits_for_body(const struct exchange *ex)
+{
+    return !ex->in_done && !ex->done && ex->rpc.method != NULL && !method_is_stream(ex->rpc.method);
+}
+
 static void grant(struct h2 *h, struct exchange *ex)
 {
+    if (!list_empty(&ex->throttled) && waits_for_body(ex)) {
+        deadline_set(&ex->api->deadlines, &ex->deadline, BODY_TIMEOUT_MS);
+    }
     list_del(&ex->throttled);
     (void)nghttp2_session_consume_stream(h->session, ex->stream_id, ex->unconsumed);
     ex->unconsumed = 0;
@@ -165,6 +173,9 @@ static void throttle(struct h2 *h, struct exchange *ex, size_t n)
         grant(h, ex);
     } else if (list_empty(&ex->throttled)) {
         list_add_tail(&h->throttled, &ex->throttled);
+        if (waits_for_body(ex)) {
+            deadline_drop(&ex->deadline); /* it is not the client who lets us wait */
+        }
     }
 }
 

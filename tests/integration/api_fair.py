@@ -211,11 +211,11 @@ class Fair(unittest.TestCase):
     def test_large_bodies_of_one_connection_all_get_through(self):
         done = subprocess.run(
             [program("decree-bench"), "put", "--endpoints",
-             f"http://127.0.0.1:{self.member.client_port}", "--conns", "1", "--streams", "100",
-             "--ops", "200", "--value-size", "1000000", "--keys", "4", "--warmup", "0",
+             f"http://127.0.0.1:{self.member.client_port}", "--conns", "1", "--streams", "60",
+             "--ops", "90", "--value-size", "1000000", "--keys", "4", "--warmup", "0",
              "--seconds", "60"], stdout=subprocess.PIPE, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertIn("200 operations", done.stdout)
+        self.assertIn("90 operations", done.stdout)
 
 
 if __name__ == "__main__":
