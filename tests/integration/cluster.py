@@ -1,4 +1,5 @@
-"""Real decreed members on loopback for tests: start, stop, kill, and a JSON client with no retries."""
+"""Real decreed members for tests: start, stop, kill, and a JSON client with no retries. On loopback,
+unless a member is given another host and the words that start it there (tests/chaos)."""
 
 import base64
 import http.client
@@ -60,12 +61,12 @@ class Refused(Exception):
 class Client:
     """One keep-alive connection to one member. OSError and HTTPException mean: outcome unknown."""
 
-    def __init__(self, port, timeout_s=10):
-        self.port, self.timeout_s, self.connection = port, timeout_s, None
+    def __init__(self, port, timeout_s=10, host="127.0.0.1"):
+        self.host, self.port, self.timeout_s, self.connection = host, port, timeout_s, None
 
     def call(self, path, body):
         if self.connection is None:
-            self.connection = http.client.HTTPConnection("127.0.0.1", self.port,
+            self.connection = http.client.HTTPConnection(self.host, self.port,
                                                          timeout=self.timeout_s)
         try:
             self.connection.request("POST", path, json.dumps(body),
@@ -104,12 +105,18 @@ class Member:
         self.data_dir = os.path.join(cluster.folder, name)
         self.log_path = os.path.join(cluster.folder, name + ".log")
         self.process = None
+        self.host, self.prefix = "127.0.0.1", []
+
+    @property
+    def peer_url(self):
+        return f"http://{self.host}:{self.peer_port}"
 
     def arguments(self):
-        listed = ",".join(f"{m.name}=http://127.0.0.1:{m.peer_port}" for m in self.cluster.members)
-        return [program("decreed"), "--role=store", "--name", self.name, "--data-dir", self.data_dir,
-                "--listen-client-urls", f"http://127.0.0.1:{self.client_port}",
-                "--listen-peer-urls", f"http://127.0.0.1:{self.peer_port}",
+        listed = ",".join(f"{m.name}={m.peer_url}" for m in self.cluster.members)
+        return [*self.prefix, program("decreed"), "--role=store", "--name", self.name,
+                "--data-dir", self.data_dir,
+                "--listen-client-urls", f"http://{self.host}:{self.client_port}",
+                "--listen-peer-urls", self.peer_url,
                 "--initial-cluster", listed, *self.cluster.options]
 
     def start(self):
@@ -138,7 +145,7 @@ class Member:
         return code
 
     def client(self, timeout_s=10):
-        return Client(self.client_port, timeout_s)
+        return Client(self.client_port, timeout_s, self.host)
 
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
@@ -160,9 +167,9 @@ class Member:
 class Cluster:
     """Use as a context: members are stopped by id and the folder goes at its end."""
 
-    def __init__(self, n=1, options=()):
+    def __init__(self, n=1, options=(), parent=None):
         self.options = list(options)
-        self.folder = tempfile.mkdtemp(prefix="decree-it-")
+        self.folder = tempfile.mkdtemp(prefix="decree-it-", dir=parent)
         ports = free_ports(2 * n)
         self.members = []
         for i in range(n):
