@@ -17,7 +17,8 @@
 #include "raft_internal.h"
 
 enum {
-    /* Ticks within which members that lost the same leader stand, so that not all do at once. */
+    /* Ticks within which members that lost the same leader stand, so that not all do at once: when
+     * they saw it die. */
     LINK_LOST_TICKS = 3,
 };
 
@@ -30,10 +31,16 @@ static void set_term(struct raft *r, uint64_t term, uint64_t vote)
     raft_msg_drop_held(r);
 }
 
+/* Drawn from 1 to 1.5 election timeouts, not to 2 as in the paper. Two candidates meet only when
+ * they stand within half a round trip, since pre-vote comes before either asks for a vote; and what
+ * a wide draw costs is paid each time a leader falls silent: with it, a link broken in one
+ * direction could keep writes waiting for more than two timeouts. */
 static void reset_timer(struct raft *r)
 {
+    unsigned spread = MAX(r->options.election_ticks / 2, (unsigned)LINK_LOST_TICKS);
+
     r->election_elapsed = 0;
-    r->election_timeout = r->options.election_ticks + r->random % r->options.election_ticks;
+    r->election_timeout = r->options.election_ticks + r->random % spread;
 }
 
 /* What all changes of role have in common: nothing of the old one lasts. */

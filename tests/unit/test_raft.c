@@ -286,6 +286,46 @@ TEST(restore, damage_the_log_reader_cannot_see_is_corrupt)
     assert_int_equal(restore(snapshot, &conf, 1), DECREE_ECORRUPT);
 }
 
+/* ---- elections ---- */
+
+static unsigned ticks_until_it_stands(struct raft *r)
+{
+    struct raft_event tick = {.type = RAFT_EV_TICK};
+    struct raft_status now;
+    unsigned n = 0;
+
+    do {
+        (void)raft_step(r, &tick);
+        raft_status(r, &now);
+        n++;
+    } while (now.role == RAFT_FOLLOWER && n < 100);
+    return n;
+}
+
+TEST(election, silence_lasts_one_to_one_and_a_half_timeouts)
+{
+    struct raft_conf conf = {.members = {{1, false}, {2, false}, {3, false}}, .n = 3};
+    _cleanup_buf_ struct buf *first = conf_payload(&conf);
+    unsigned seen = 0;
+
+    for (uint32_t random = 0; random < 20; random++) {
+        struct raft_entry bootstrap = raft_bootstrap_entry(first);
+        struct raft_restore what = {.entries = &bootstrap, .n_entries = 1};
+        struct raft_msg m = {.type = RAFT_MSG_HEARTBEAT, .from = 2, .to = 1, .term = 5};
+        struct raft_event heartbeat = {.type = RAFT_EV_MSG, .random = random, .msg = &m};
+        struct raft *r;
+        unsigned n;
+
+        assert_int_equal(raft_new(&options, &what, &r), 0);
+        (void)raft_step(r, &heartbeat);
+        n = ticks_until_it_stands(r);
+        assert_in_range(n, 10, 14);
+        seen |= 1u << n;
+        raft_free(r);
+    }
+    assert_int_equal(seen, 0x7c00); /* each of them */
+}
+
 /* ---- hostile bytes, as the decoder may hand them on ---- */
 
 static uint64_t odd_number(void)
@@ -372,4 +412,5 @@ TEST_MAIN(UNIT(quorum, value_equals_naive_counting),
     UNIT(stable, completions_of_before_a_snapshot_do_not_move_it),
     UNIT(conf, round_trip_and_damage_is_refused), UNIT(conf, without_a_voter_is_refused),
     UNIT(restore, damage_the_log_reader_cannot_see_is_corrupt),
+    UNIT(election, silence_lasts_one_to_one_and_a_half_timeouts),
     UNIT(hostile, no_message_breaks_a_member))
