@@ -150,6 +150,7 @@ struct raft_peer {
     uint64_t match, next;
     uint64_t commit_sent;    /* highest commit index that an append told it */
     uint64_t heard_at;       /* tick of its last answer in this leadership; 0 = never */
+    uint64_t refused_at;     /* tick at which a snapshot last did not reach it; 0 = never */
     uint64_t read_ack;       /* newest read round it confirmed */
     uint64_t repair;         /* leader: it is under repair, in this session; 0 = it is not */
     uint64_t goal;           /* of that repair: the log's end when it was first heard of … */

@@ -244,7 +244,8 @@ void raft_on_unreachable(struct raft *r, uint64_t peer)
 }
 
 /* The member's own word comes with its answer to the probe; until then its match stays. A failed
- * stream is asked for again after the next heartbeat's answer. */
+ * stream is asked for again, but not before an election timeout has passed: a member whose disk is
+ * full refuses every one, and heartbeats are as frequent as reads. */
 void raft_on_snapshot_status(struct raft *r, uint64_t peer, uint64_t index, bool ok)
 {
     struct raft_peer *p = raft_peer_find(r, peer);
@@ -252,6 +253,7 @@ void raft_on_snapshot_status(struct raft *r, uint64_t peer, uint64_t index, bool
     if (r->role == RAFT_LEADER && p != NULL && p->state == RAFT_SNAPSHOT) {
         become_probe(p, ok ? MIN(index, raft_log_last(&r->log)) + 1 : 0);
         p->probe_sent = !ok;
+        p->refused_at = ok ? p->refused_at : r->ticks;
     }
 }
 
@@ -307,7 +309,7 @@ static void flush_peer(struct raft *r, struct raft_peer *p, struct raft_update *
     }
     if (p->next < raft_log_first(&r->log)) {
         /* Reading a snapshot is work: only for one that is there to take it. */
-        if (raft_peer_is_recent(r, p)) {
+        if (raft_peer_is_recent(r, p) && r->ticks - p->refused_at >= r->options.election_ticks) {
             MARK("follower_needs_snapshot");
             become_probe(p, p->next);
             p->state = RAFT_SNAPSHOT;
