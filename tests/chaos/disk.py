@@ -120,8 +120,10 @@ class Disk:
             os.close(fd)
 
     def free(self):
+        """Durably: a power cut does not bring the filler back."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.filler)
+            run("sync", "--file-system", self.path)
 
     def freeze(self):
         self.frozen = True

@@ -24,8 +24,8 @@ KEYS = [f"k{i:02}" for i in range(24)]
 PATIENCE_S = 2.5         # of a caller; the store itself gives up after 7 s
 SILENCE_S = 3            # a watcher that hears nothing for so long asks another member
 SECOND = 1_000_000_000
-# Answers after which a call may still happen, by gRPC status: deadline, unavailable, internal,
-# unknown. Any other one says that it did not and will not (docs/PROMISES.md).
+# Answers after which a call may still happen, by gRPC status: canceled, unknown, deadline, internal,
+# unavailable. Any other one says that it did not and will not (store/node/core_call.c).
 MAY_STILL_HAPPEN = (1, 2, 4, 13, 14)
 
 KINDS, WEIGHTS = zip(("put", 28), ("get", 26), ("get_stale", 8), ("delete", 7), ("cas", 18), ("grant", 2),
