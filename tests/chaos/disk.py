@@ -31,10 +31,11 @@ def run(*words, text=None):
 
 
 def program(main):
-    """Runs main(); a skip says why and exits 77, SIGTERM cleans up as Ctrl-C does."""
+    """Runs main(); a skip says why and exits 77; signals that end it clean up first."""
     def terminated(*_):
         raise KeyboardInterrupt
-    signal.signal(signal.SIGTERM, terminated)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, terminated)
     try:
         return main()
     except Skip as e:
