@@ -73,8 +73,7 @@ static uint8_t *bytes_of(struct wal_mem *m)
 
 enum damage { CUT, ZEROS, GARBAGE };
 
-/* From `at` to the end of what was written the disk has something else; CUT: to the file's end,
- * which is shorter now. */
+/* From `at` to `end` the disk has something else; CUT: to the file's end, which is shorter now. */
 static struct wal_mem *damage_tail(const struct wal_mem *m, enum damage how, size_t at, size_t end)
 {
     struct wal_mem *copy = wal_mem_clone(m);
@@ -155,6 +154,34 @@ TEST(wal, any_single_lost_sector_of_the_last_batch_is_a_tear)
         check_boots(copy, 3 + (from - start) / RECORD);
     }
     (void)wal_mem_free(m);
+}
+
+/* The same where the last two records lie in every way over the borders of sectors: as many records
+ * before them as it takes until their place in a sector comes again. */
+TEST(wal, a_lost_sector_of_the_last_two_records_is_a_tear_wherever_they_lie)
+{
+    enum { START = WAL_RECORDS_START + 96 + 48 + 48, PERIOD = 32 };
+
+    _Static_assert(PERIOD * RECORD % 512 == 0, "the same place again");
+    for (size_t before = 1; before <= PERIOD; before++) {
+        struct wal_mem *m = wal_mem_new(5);
+        struct wal_recovery rec;
+        struct wal *w = fixture_open(m, &rec);
+        size_t start = START + before * RECORD, end = start + 2 * RECORD;
+
+        fixture_hard(w, 2, FIXTURE_VOTE);
+        fixture_append(w, 2, 1, before, PAYLOAD);
+        fixture_append(w, 2, before + 1, 2, PAYLOAD);
+        m = fixture_kill(m, w, &rec);
+        for (size_t sector = start / 512; sector * 512 < end; sector++) {
+            size_t from = MAX(sector * 512, start), to = MIN((sector + 1) * 512, end);
+
+            for (enum damage how = ZEROS; how <= GARBAGE; how++) {
+                check_boots(damage_tail(m, how, from, to), before + (from - start) / RECORD);
+            }
+        }
+        (void)wal_mem_free(m);
+    }
 }
 
 /* Remains of a torn batch behind the cut are valid records with the right next index. They must not
@@ -529,6 +556,7 @@ TEST(wal, records_of_an_earlier_life_never_come_back)
 TEST_MAIN(UNIT(wal, a_tail_damaged_from_any_byte_of_the_last_two_records_boots),
     UNIT(wal, a_batch_of_two_damaged_from_any_byte_boots),
     UNIT(wal, any_single_lost_sector_of_the_last_batch_is_a_tear),
+    UNIT(wal, a_lost_sector_of_the_last_two_records_is_a_tear_wherever_they_lie),
     UNIT(wal, remains_behind_a_tear_never_come_back),
     UNIT(wal, each_of_1000_bit_flips_before_the_mark_is_detected),
     UNIT(wal, every_bit_of_a_header_counts),
