@@ -74,11 +74,10 @@ json_t *client_json_int(int64_t v)
 int64_t client_get_int(const json_t *object, const char *name)
 {
     const json_t *v = json_object_get(object, name);
+    int64_t n = json_is_string(v) ? strtoll(json_string_value(v), NULL, 10) : json_integer_value(v);
 
-    if (json_is_integer(v)) {
-        return json_integer_value(v);
-    }
-    return json_is_string(v) ? strtoll(json_string_value(v), NULL, 10) : 0;
+    /* One that does not fit, and the next to it: whoever adds one to what it got is safe. */
+    return n > INT64_MIN && n < INT64_MAX ? n : 0;
 }
 
 int client_get_bytes(const json_t *object, const char *name, struct strbuf *out)

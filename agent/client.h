@@ -76,7 +76,8 @@ void client_watch_close(struct client_watch *w);
 /* Members of JSON objects as this protocol writes them. */
 json_t *client_json_bytes(struct bytes b);
 json_t *client_json_int(int64_t v);
-/* 0 when the member is missing or no number; zero fields are omitted on this wire. */
+/* 0 when the member is missing, no number, or one beyond all that is counted here; zero fields are
+ * omitted on this wire. */
 int64_t client_get_int(const json_t *object, const char *name);
 /* Appends the decoded bytes; a missing member is empty. -EBADMSG when it is not base64. */
 int client_get_bytes(const json_t *object, const char *name, struct strbuf *out);

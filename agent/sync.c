@@ -153,10 +153,24 @@ static void on_created(void *data)
     set_online(st->s, true, NULL);
 }
 
+static bool is_of_region(const struct sync_stream *st, struct bytes key)
+{
+    const struct mirror *m = st->s->mirror;
+
+    return bytes_cmp(key, mirror_region_start(m, st->region)) >= 0 &&
+        bytes_cmp(key, mirror_region_end(m, st->region)) < 0;
+}
+
 static void on_events(void *data, const struct client_event *events, size_t n)
 {
     struct sync_stream *st = data;
 
+    for (size_t i = 0; i < n; i++) {
+        if (!is_of_region(st, events[i].key)) {
+            stream_pause(st, "an event of a key that is not watched");
+            return;
+        }
+    }
     for (size_t i = 0; i < n; i++) {
         mirror_push(st->s->mirror, st->region, events[i].deleted, events[i].key, events[i].value,
             events[i].mod_revision);
@@ -271,24 +285,29 @@ static bool next_region(struct sync_group *g)
 
 static void request_page(struct sync_group *g);
 
-/* The keys of one answer; next_key moves behind the last one. */
+/* The keys of one answer, each of them asked for and behind the one before: the mirror relies on
+ * it. next_key moves behind the last one. */
 static int take_page(struct sync_group *g, const json_t *kvs)
 {
-    _cleanup_strbuf_ struct strbuf value = {0};
+    _cleanup_strbuf_ struct strbuf key = {0}, value = {0};
+    struct mirror *m = g->s->mirror;
 
     for (size_t i = 0; i < json_array_size(kvs); i++) {
         const json_t *kv = json_array_get(kvs, i);
 
-        strbuf_clear(&g->next_key);
+        strbuf_clear(&key);
         strbuf_clear(&value);
-        if (client_get_bytes(kv, "key", &g->next_key) < 0 ||
-            client_get_bytes(kv, "value", &value) < 0) {
+        if (client_get_bytes(kv, "key", &key) < 0 || client_get_bytes(kv, "value", &value) < 0 ||
+            bytes_cmp(strbuf_bytes(&key), strbuf_bytes(&g->next_key)) < 0 ||
+            bytes_cmp(strbuf_bytes(&key), mirror_region_end(m, g->region)) >= 0) {
             return -EBADMSG;
         }
-        mirror_load_add(g->s->mirror, g->region, strbuf_bytes(&g->next_key), strbuf_bytes(&value),
+        mirror_load_add(m, g->region, strbuf_bytes(&key), strbuf_bytes(&value),
             client_get_int(kv, "mod_revision"));
+        strbuf_clear(&g->next_key);
+        strbuf_append_bytes(&g->next_key, strbuf_bytes(&key));
+        strbuf_append_char(&g->next_key, '\0');
     }
-    strbuf_append_char(&g->next_key, '\0');
     return 0;
 }
 
@@ -304,13 +323,13 @@ static void on_page(void *data, const struct client_reply *reply)
         group_wait(g);
         return;
     }
-    if (take_page(g, json_object_get(reply->body, "kvs")) < 0) {
-        set_online(g->s, false, "a key of the store's answer cannot be read");
-        group_wait(g);
-        return;
-    }
     if (g->revision == 0) {
         g->revision = client_get_int(json_object_get(reply->body, "header"), "revision");
+    }
+    if (g->revision <= 0 || take_page(g, json_object_get(reply->body, "kvs")) < 0) {
+        set_online(g->s, false, "the store's answer cannot be read, or is not to what was asked");
+        group_wait(g);
+        return;
     }
     if (!json_is_true(json_object_get(reply->body, "more")) ||
         json_array_size(json_object_get(reply->body, "kvs")) == 0) {
