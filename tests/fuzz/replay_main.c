@@ -1,5 +1,5 @@
 /* Runs a fuzz entry without libFuzzer: every file of the corpus, then a fixed number of random
- * mutations of each, from a printed seed. What the sanitizers find ends the run. */
+ * mutations, spread over the files, from a printed seed. What the sanitizers find ends the run. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,10 +9,14 @@
 #include "buf.h"
 #include "clock.h"
 #include "file.h"
+#include "fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+/* All entries together then take some ten seconds of tests/run, also where one run takes a
+ * millisecond. */
+enum { MUTATIONS = 1000, INPUT_MAX = 1 << 20, ROOM_TO_GROW = 64 };
 
-enum { MUTATIONS_PER_FILE = 300, INPUT_MAX = 1 << 20 };
+/* Only entries whose inputs need it have one. */
+#pragma weak LLVMFuzzerCustomMutator
 
 static uint64_t rng;
 
@@ -36,39 +40,79 @@ static void run_copy(const uint8_t *data, size_t len)
     free(copy);
 }
 
-static void run_mutations(const struct strbuf *input)
+/* A few changes, each of one byte, one bit, the length, or a piece put elsewhere. */
+size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t size_max)
 {
-    for (int i = 0; i < MUTATIONS_PER_FILE; i++) {
-        _cleanup_strbuf_ struct strbuf m = {0};
+    for (uint64_t n = next_random() % 4 + 1; n > 0 && size > 0; n--) {
+        size_t at = (size_t)(next_random() % size);
+        size_t grow = MIN((size_t)(next_random() % 16), size_max - size);
 
-        strbuf_append_bytes(&m, strbuf_bytes(input));
-        for (uint64_t n = next_random() % 4 + 1; n > 0 && m.len > 0; n--) {
-            size_t at = (size_t)(next_random() % m.len);
-
-            switch (next_random() % 4) {
-            case 0:
-                m.data[at] = (uint8_t)next_random();
-                break;
-            case 1:
-                m.data[at] ^= (uint8_t)(1u << (next_random() % 8));
-                break;
-            case 2:
-                m.len = at;
-                break;
-            default:
-                memmove(m.data + at, m.data, MIN(m.len - at, (size_t)16));
-                break;
-            }
+        switch (next_random() % 5) {
+        case 0:
+            data[at] = (uint8_t)next_random();
+            break;
+        case 1:
+            data[at] ^= (uint8_t)(1u << (next_random() % 8));
+            break;
+        case 2:
+            size = at;
+            break;
+        case 3:
+            memmove(data + at + grow, data + at, size - at);
+            size += grow;
+            break;
+        default:
+            memmove(data + at, data, MIN(size - at, (size_t)16));
+            break;
         }
-        run_copy(m.data, m.len);
     }
+    return size;
+}
+
+static void run_mutations(const struct strbuf *input, int n)
+{
+    size_t size_max = input->len + ROOM_TO_GROW;
+    _cleanup_free_ uint8_t *data = xmalloc(size_max);
+
+    for (int i = 0; i < n; i++) {
+        size_t size = input->len;
+
+        if (size > 0) {
+            memcpy(data, input->data, size);
+        }
+        size = LLVMFuzzerCustomMutator != NULL
+            ? LLVMFuzzerCustomMutator(data, size, size_max, (unsigned)next_random())
+            : LLVMFuzzerMutate(data, size, size_max);
+        run_copy(data, size);
+    }
+}
+
+/* Runs every file of the folder with n mutations of each; n < 0 only counts them. */
+static int run_folder(DIR *dir, int n)
+{
+    struct dirent *entry;
+    int files = 0;
+
+    rewinddir(dir);
+    while ((entry = readdir(dir)) != NULL) {
+        _cleanup_strbuf_ struct strbuf input = {0};
+
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        files++;
+        if (n >= 0 && file_read_at(dirfd(dir), entry->d_name, INPUT_MAX, &input, NULL) == 0) {
+            run_copy(input.data, input.len);
+            run_mutations(&input, n);
+        }
+    }
+    return files;
 }
 
 int main(int argc, char **argv)
 {
     const char *seed = getenv("DECREE_FUZZ_SEED");
-    size_t files = 0;
-    struct dirent *entry;
+    int files;
     DIR *dir;
 
     if (argc != 2 || (dir = opendir(argv[1])) == NULL) {
@@ -79,18 +123,9 @@ int main(int argc, char **argv)
     rng |= 1;
     printf("DECREE_FUZZ_SEED=%llu\n", (unsigned long long)rng);
     fflush(stdout);
-    while ((entry = readdir(dir)) != NULL) {
-        _cleanup_strbuf_ struct strbuf input = {0};
-
-        if (entry->d_name[0] == '.' ||
-            file_read_at(dirfd(dir), entry->d_name, INPUT_MAX, &input, NULL) < 0) {
-            continue;
-        }
-        run_copy(input.data, input.len);
-        run_mutations(&input);
-        files++;
-    }
+    files = run_folder(dir, -1);
+    (void)run_folder(dir, files > 0 ? 1 + MUTATIONS / files : 0);
     closedir(dir);
-    printf("%zu files replayed\n", files);
+    printf("%d files replayed\n", files);
     return files > 0 ? 0 : 1;
 }
