@@ -13,6 +13,7 @@
 #include "log.h"
 #include "msg_codec.h"
 #include "node_core.h"
+#include "node_snapshot.h"
 #include "raft.h"
 #include "wal_disk_mem.h"
 
@@ -248,8 +249,11 @@ static void step_stream(struct member *m, struct dec *d)
         core_stream_reply(m->core, peer, b);
         return;
     case 4: {
-        struct snap_begin begin = {.term = dec_varint(d), .id = dec_id(d), .header = dec_bytes(d)};
+        struct snap_begin begin = {.term = dec_varint(d), .id = dec_id(d)};
+        _cleanup_strbuf_ struct strbuf header = {0};
 
+        node_snapshot_header(m->core, core_cluster_id(m->core), &header);
+        begin.header = (what & 16) != 0 ? strbuf_bytes(&header) : dec_bytes(d);
         made = snap_begin_encode(&begin);
         b = buf_bytes(made);
         break;
@@ -258,6 +262,17 @@ static void step_stream(struct member *m, struct dec *d)
         made = snap_end_encode(dec_varint(d));
         b = buf_bytes(made);
         break;
+    case 6: { /* a good piece, or most of one */
+        _cleanup_strbuf_ struct strbuf piece = {0};
+        size_t cut = dec_u8(d);
+
+        strbuf_append_char(&piece, FRAME_SNAP_PIECE);
+        node_snapshot_body(what >> 4, 10, &piece);
+        piece.len -= MIN(piece.len - 1, cut);
+        made = buf_copy(strbuf_bytes(&piece));
+        b = buf_bytes(made);
+        break;
+    }
     default:
         b = dec_bytes(d);
         break;
