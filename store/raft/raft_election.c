@@ -235,6 +235,11 @@ void raft_on_vote_reply(struct raft *r, struct raft_peer *p, const struct raft_m
         m->term != r->term + (pre && !m->reject)) {
         return;
     }
+    /* Nobody is asked before the own vote is durable. This answers what was asked by an earlier life
+     * of this member, whose disk has forgotten it, or it is a lie. */
+    if (!pre && raft_stable_hard_pending(&r->stable)) {
+        return;
+    }
     if (p->ballot == RAFT_BALLOT_NONE) {
         p->ballot = m->reject ? RAFT_BALLOT_REJECTED : RAFT_BALLOT_GRANTED;
         count_ballots(r);
