@@ -5,6 +5,7 @@
 #include "entry_codec.h"
 #include "msg_codec.h"
 #include "node_sim.h"
+#include "node_snapshot.h"
 #include "snap_file.h"
 #include "unit.h"
 #include "wal.h"
@@ -220,8 +221,61 @@ static void start_from(struct bytes header, struct bytes body, const char *words
 
 TEST(boot, a_snapshot_that_cannot_be_read_is_named)
 {
+    static const uint8_t noise[5000] = {9, 9, 9};
+    _cleanup_strbuf_ struct strbuf header = {0}, body = {0};
+    struct sim s;
+
     start_from(BYTES_LITERAL("\x07"), BYTES_LITERAL("b"), "version 7");
     start_from(BYTES_LITERAL("\x01?"), BYTES_LITERAL("b"), "header cannot be read");
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    node_snapshot_header(s.members[0].core, core_cluster_id(s.members[0].core), &header);
+    sim_deinit(&s);
+    node_snapshot_body(5, 100, &body);
+    start_from(strbuf_bytes(&header), bytes_make(body.data, body.len - 30),
+        "snapshot is damaged: it ends");
+    start_from(strbuf_bytes(&header), bytes_make(noise, sizeof(noise)), "damaged");
+}
+
+static void on_appended(struct wal_append_req *req, int status)
+{
+    *(int *)req->data = status;
+}
+
+/* A log that no member wrote: its first entry says nothing of members. */
+TEST(boot, a_log_that_does_not_begin_with_the_members_is_refused)
+{
+    static const uint8_t types[] = {RAFT_ENTRY_NORMAL, RAFT_ENTRY_CONF, RAFT_ENTRY_CONF};
+    static const char *const payloads[] = {"", "no configuration", "\x01\x01\x05\0\0\0\0\0\0\0\0"};
+    static const size_t lens[] = {0, 16, 11};
+
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        struct sim s;
+        _cleanup_err_ struct err e = {0};
+        struct wal_options o = {.dir = "mem", .segment_bytes = 1 << 20};
+        struct buf *payload = buf_copy(bytes_make(payloads[i], lens[i]));
+        struct wal_entry entry = {.index = 1, .term = 1, .type = types[i], .payload = payload};
+        int status = 1;
+        struct wal_append_req req = {
+            .entries = &entry, .n_entries = 1, .cb = on_appended, .data = &status};
+        struct wal_recovery rec;
+        struct wal *w = NULL;
+
+        sim_init(&s, 1);
+        o.disk = wal_mem_disk(s.members[0].mem);
+        assert_int_equal(wal_open(&o, &w, &rec, NULL), 0);
+        assert_int_equal(wal_create(w, (struct wal_identity){1, 1}, NULL), 0);
+        assert_int_equal(wal_append(w, &req), 0);
+        wal_poll(w);
+        assert_int_equal(status, 0);
+        (void)wal_close(w);
+        wal_recovery_deinit(&rec);
+        buf_unref(payload);
+        assert_int_equal(sim_try_start(&s, 0, "m0", NULL, &e), DECREE_ECORRUPT);
+        assert_non_null(e.text);
+        s.members[0].core = NULL;
+        sim_deinit(&s);
+    }
 }
 
 /* ---- limits ---- */
@@ -452,6 +506,93 @@ TEST(leases, a_question_survives_the_change_of_the_leader)
     sim_deinit(&s);
 }
 
+/* Three members, of which two have disks too full for any entry, but votes and heartbeats go on;
+ * lease 7 of four seconds with a key. Nothing can be committed any more. */
+static size_t start_with_full_followers(struct sim *s)
+{
+    struct sim_call c = {.call = {.kind = STORE_LEASE_GRANT, .lease_grant = {.id = 7, .ttl = 20}}};
+    _cleanup_free_ char *value = xcalloc(1, 300001);
+    size_t leader;
+    int err = 0;
+
+    sim_init(s, 3);
+    for (size_t i = 0; i < 3; i++) {
+        sim_start(s, i);
+    }
+    leader = sim_elect(s);
+    assert_int_equal(sim_call(s, leader, &c), 0);
+    c = (struct sim_call){
+        .call = {.kind = STORE_PUT, .put = {.key = BYTES_LITERAL("/l"), .lease = 7}}};
+    assert_int_equal(sim_call(s, leader, &c), 0);
+    memset(value, 'x', 300000);
+    for (size_t i = 0; i < 3; i++) {
+        if (i != leader) {
+            wal_mem_set_capacity(s->members[i].mem, 0);
+        }
+    }
+    for (int i = 0; i < 40 && err == 0; i++) {
+        err = sim_put(s, leader, "/filler", value);
+    }
+    /* It leads, and hears everybody: only the writes do not come through. */
+    assert_int_equal(err, DECREE_ETIMEOUT);
+    return leader;
+}
+
+/* The disk in memory has a clock of its own, which hardly moves: a new start looks at once. */
+static void make_room(struct sim *s, size_t leader)
+{
+    for (size_t i = 0; i < 3; i++) {
+        wal_mem_set_capacity(s->members[i].mem, UINT64_MAX);
+        if (i != leader) {
+            sim_kill(s, i);
+            sim_start(s, i);
+        }
+    }
+}
+
+TEST(leases, a_revoke_that_cannot_be_committed_is_not_taken_back)
+{
+    struct sim_call c;
+    size_t leader;
+    struct sim s;
+
+    leader = start_with_full_followers(&s);
+    sim_run(&s, 25000); /* expired, and the revoke is tried more than once */
+    c = (struct sim_call){.call = {.kind = STORE_LEASE_KEEPALIVE, .lease_id = {.id = 7}}};
+    assert_int_equal(sim_call(&s, leader, &c), 0);
+    assert_int_equal(c.lease.ttl, 0); /* its end is on the way */
+    make_room(&s, leader);
+    sim_run(&s, 5000);
+    assert_int_equal(sim_get(&s, leader, "/l", &c), 0);
+    assert_int_equal(c.count, 0);
+    sim_assert_equal(&s);
+    sim_deinit(&s);
+}
+
+TEST(leases, an_old_leader_forgets_the_revokes_under_way)
+{
+    struct sim_call c;
+    size_t leader, next;
+    struct sim s;
+
+    leader = start_with_full_followers(&s);
+    sim_run(&s, 25000);
+    s.members[leader].cut = true;
+    make_room(&s, leader);
+    next = sim_elect(&s);
+    sim_run(&s, 5000);
+    s.members[leader].cut = false;
+    sim_run(&s, 5000);
+    /* The new one gives it its full time. */
+    assert_int_equal(sim_get(&s, next, "/l", &c), 0);
+    assert_int_equal(c.count, 1);
+    sim_run(&s, 30000);
+    assert_int_equal(sim_get(&s, next, "/l", &c), 0);
+    assert_int_equal(c.count, 0);
+    sim_assert_equal(&s);
+    sim_deinit(&s);
+}
+
 static void assert_frame_does_nothing(struct sim *s, size_t i, struct bytes frame)
 {
     uint64_t hash = core_hash(s->members[i].core);
@@ -572,6 +713,9 @@ TEST_MAIN(UNIT(boot, a_founding_that_contradicts_itself_is_refused_and_leaves_no
     UNIT(boot, a_list_that_differs_from_the_members_known_starts_all_the_same),
     UNIT(boot, an_older_snapshot_and_the_log_stand_in_for_a_damaged_one),
     UNIT(boot, a_snapshot_that_cannot_be_read_is_named),
+    UNIT(boot, a_log_that_does_not_begin_with_the_members_is_refused),
+    UNIT(leases, a_revoke_that_cannot_be_committed_is_not_taken_back),
+    UNIT(leases, an_old_leader_forgets_the_revokes_under_way),
     UNIT(limits, a_txn_takes_space_when_any_branch_of_it_does),
     UNIT(limits, more_calls_than_may_wait_are_refused),
     UNIT(limits, writes_that_cannot_be_committed_are_bounded_in_bytes),

@@ -9,6 +9,7 @@
 #include "node_sim.h"
 #include "node_snapshot.h"
 #include "unit.h"
+#include "wal.h"
 
 enum { KEYS = 20, VALUE = 100, INDEX = 50, TERM = 3 };
 
@@ -68,12 +69,14 @@ static int send_good_begin(struct sim *s, size_t peer)
     return send_begin(s, peer, TERM, (struct raft_entry_id){TERM, INDEX}, core_cluster_id(core(s)));
 }
 
+static size_t value_bytes = VALUE; /* of the snapshot that is sent */
+
 /* n bytes of the body from an offset. */
 static int send_piece(struct sim *s, size_t peer, size_t from, size_t n)
 {
     _cleanup_strbuf_ struct strbuf body = {0}, frame = {0};
 
-    node_snapshot_body(KEYS, VALUE, &body);
+    node_snapshot_body(KEYS, value_bytes, &body);
     strbuf_append_char(&frame, (char)FRAME_SNAP_PIECE);
     strbuf_append(&frame, body.data + MIN(from, body.len), MIN(n, body.len - MIN(from, body.len)));
     return core_stream_frame(core(s), s->members[peer].id, strbuf_bytes(&frame));
@@ -350,7 +353,160 @@ TEST(recv, a_member_that_stops_while_it_finishes_stops)
     sim_deinit(&s);
 }
 
-TEST_MAIN(UNIT(recv, a_whole_snapshot_is_installed_and_survives_a_restart),
+/* ---- what happens meanwhile ---- */
+
+/* Peer 1 leads: n entries from `first` on, all of them committed. */
+static void append(struct sim *s, uint64_t term, uint64_t first, size_t n)
+{
+    struct raft_entry entries[32];
+    struct raft_msg m = {.type = RAFT_MSG_APPEND,
+        .from = s->members[1].id,
+        .to = s->members[0].id,
+        .term = term,
+        .prev = {first > 2 ? term : 1, first - 1},
+        .commit = first + n - 1,
+        .entries = entries,
+        .n_entries = n};
+    _cleanup_strbuf_ struct strbuf body = {0};
+    struct frame_parts parts = {0};
+
+    assert_true(n <= ARRAY_SIZE(entries));
+    for (size_t i = 0; i < n; i++) {
+        entries[i] = (struct raft_entry){.id = {term, first + i}, .payload = buf_new(0)};
+    }
+    msg_encode(&m, &parts);
+    for (size_t i = 0; i < parts.n; i++) {
+        strbuf_append_bytes(&body, buf_bytes(parts.list[i]));
+    }
+    core_frame(core(s), m.from, strbuf_bytes(&body));
+    frame_parts_deinit(&parts);
+    for (size_t i = 0; i < n; i++) {
+        buf_unref(entries[i].payload);
+    }
+}
+
+/* A member that has just begun to finish a snapshot of its own. */
+static void start_while_own_is_finished(struct sim *s)
+{
+    sim_init(s, 3);
+    s->snapshot_count = 10;
+    sim_start(s, 0);
+    sim_settle(s);
+    append(s, 2, 2, 20);
+    (void)core_turn(core(s)); /* the log begins to write them */
+    core_disk(core(s));
+    (void)core_turn(core(s)); /* applied; the snapshot is written and must become durable */
+    assert_int_equal(core_applied(core(s)), 21);
+    assert_int_equal(core_snapshot_index(core(s)), 0);
+}
+
+TEST(meanwhile, a_snapshot_waits_for_the_own_one_that_is_being_finished)
+{
+    struct sim s;
+
+    start_while_own_is_finished(&s);
+    assert_int_equal(send_good_begin(&s, 1), CORE_STREAM_PAUSE);
+    s.paused[1][0] = true;
+    run(&s);
+    assert_false(s.paused[1][0]); /* the link was told to go on */
+    assert_int_equal(core_snapshot_index(core(&s)), 21);
+    (void)send_piece(&s, 1, 0, SIZE_MAX);
+    (void)send_end(&s, 1, 1);
+    run(&s);
+    assert_true(answer_to(&s, 1).ok);
+    assert_int_equal(core_snapshot_index(core(&s)), INDEX);
+    assert_int_equal(keys(&s), KEYS);
+    sim_deinit(&s);
+}
+
+TEST(meanwhile, one_that_waits_may_be_cut)
+{
+    struct sim s;
+
+    start_while_own_is_finished(&s);
+    assert_int_equal(send_good_begin(&s, 1), CORE_STREAM_PAUSE);
+    core_stream_cut(core(&s), s.members[1].id);
+    run(&s);
+    assert_int_equal(core_snapshot_index(core(&s)), 21);
+    assert_int_equal(answer_to(&s, 1).n, 0);
+    assert_int_equal(send_good_begin(&s, 2), CORE_STREAM_GO);
+    sim_deinit(&s);
+}
+
+TEST(meanwhile, a_disk_slower_than_the_link_holds_the_link)
+{
+    _cleanup_strbuf_ struct strbuf body = {0};
+    size_t piece = 200 << 10, sent = 0;
+    int answer = CORE_STREAM_GO;
+    uint64_t pieces = 0;
+    struct sim s;
+
+    value_bytes = 250 << 10;
+    node_snapshot_body(KEYS, value_bytes, &body);
+    start(&s);
+    (void)send_good_begin(&s, 1);
+    for (; sent < body.len; sent += piece, pieces++) {
+        answer = send_piece(&s, 1, sent, piece);
+        if (answer == CORE_STREAM_PAUSE) {
+            assert_true(sent + piece >= SNAP_WINDOW_BYTES);
+            s.paused[1][0] = true;
+            /* However long it takes: it is this member that is slow. */
+            s.now_ms += 60000;
+            core_tick(core(&s));
+            assert_int_equal(answer_to(&s, 1).n, 0);
+            run(&s);
+            assert_false(s.paused[1][0]);
+        }
+    }
+    (void)send_end(&s, 1, pieces);
+    run(&s);
+    assert_true(answer_to(&s, 1).ok);
+    assert_int_equal(keys(&s), KEYS);
+    value_bytes = VALUE;
+    sim_deinit(&s);
+}
+
+/* The log caught up while the file became durable: it holds all that the snapshot has. */
+TEST(meanwhile, entries_that_come_in_time_make_a_snapshot_unneeded)
+{
+    struct sim s;
+
+    start(&s);
+    (void)send_good_begin(&s, 1);
+    (void)send_piece(&s, 1, 0, SIZE_MAX);
+    append(&s, 2, 2, 30);
+    append(&s, 2, 32, 30);
+    (void)core_turn(core(&s));
+    (void)send_end(&s, 1, 1);
+    run(&s);
+    assert_int_equal(answer_to(&s, 1).n, 1);
+    assert_true(answer_to(&s, 1).ok);
+    assert_int_equal(core_applied(core(&s)), 61);
+    assert_int_equal(keys(&s), 0); /* the entries were empty */
+    sim_deinit(&s);
+}
+
+TEST(meanwhile, a_link_lost_at_the_end_costs_only_the_answer)
+{
+    struct sim s;
+
+    start(&s);
+    (void)send_good_begin(&s, 1);
+    (void)send_piece(&s, 1, 0, SIZE_MAX);
+    (void)send_end(&s, 1, 1);
+    core_stream_cut(core(&s), s.members[1].id);
+    run(&s);
+    assert_int_equal(answer_to(&s, 1).n, 0);
+    assert_int_equal(keys(&s), KEYS);
+    sim_deinit(&s);
+}
+
+TEST_MAIN(UNIT(meanwhile, a_snapshot_waits_for_the_own_one_that_is_being_finished),
+    UNIT(meanwhile, one_that_waits_may_be_cut),
+    UNIT(meanwhile, a_disk_slower_than_the_link_holds_the_link),
+    UNIT(meanwhile, entries_that_come_in_time_make_a_snapshot_unneeded),
+    UNIT(meanwhile, a_link_lost_at_the_end_costs_only_the_answer),
+    UNIT(recv, a_whole_snapshot_is_installed_and_survives_a_restart),
     UNIT(recv, one_that_is_not_newer_is_answered_at_once),
     UNIT(recv, a_snapshot_of_another_cluster_is_refused),
     UNIT(recv, a_header_of_a_newer_version_or_of_noise_is_refused),
