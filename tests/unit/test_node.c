@@ -19,6 +19,7 @@ struct world {
     char urls[MEMBERS][64];
     struct node *nodes[MEMBERS];
     unsigned stopping;
+    uint64_t snapshot_count, snapshot_keep; /* 0 = the usual ones */
 };
 
 /* Ports that were free a moment ago: the members need to know them before they listen. */
@@ -70,7 +71,9 @@ static int open_as(
         .advertise_client_urls = &url,
         .n_advertise_client_urls = 1,
         .heartbeat_ms = 20,
-        .election_ms = 200};
+        .election_ms = 200,
+        .snapshot_count = w->snapshot_count,
+        .snapshot_keep = w->snapshot_keep};
 
     return node_open(&w->loop, &o, ret, reterr);
 }
@@ -121,6 +124,7 @@ struct answer {
     struct store_call call;
     bool done;
     int status;
+    uint64_t member_id;
     char value[32];
 };
 
@@ -130,6 +134,7 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
 
     a->done = true;
     a->status = status;
+    a->member_id = status == 0 ? reply->header.member_id : 0;
     if (status == 0 && call->kind == STORE_RANGE && reply->range.n_kvs == 1) {
         (void)snprintf(a->value, sizeof(a->value), "%.*s", (int)reply->range.kvs[0].value.len,
             (const char *)reply->range.kvs[0].value.data);
@@ -157,6 +162,14 @@ static int put(struct world *w, size_t i, const char *key, const char *value)
         .call = {.kind = STORE_PUT, .put = {.key = bytes_str(key), .value = bytes_str(value)}}};
 
     return call(w, i, &a);
+}
+
+static uint64_t member_id(struct world *w, size_t i)
+{
+    struct answer a = {.call = {.kind = STORE_STATUS}};
+
+    assert_int_equal(call(w, i, &a), 0);
+    return a.member_id;
 }
 
 static void assert_value(struct world *w, size_t i, const char *key, const char *value)
@@ -321,7 +334,197 @@ TEST(node, contradictory_options_are_refused)
     }
 }
 
-TEST_MAIN(UNIT(node, plain_member_starts_serves_and_comes_back),
+/* ---- streams and links ---- */
+
+TEST(node, a_member_far_behind_is_sent_a_snapshot)
+{
+    _cleanup_free_ char *value = xcalloc(1, 20001);
+    uint64_t begun = clock_boot_ms();
+    struct answer a = {.call = {.kind = STORE_RANGE,
+                           .range = {.key = BYTES_LITERAL("/last"), .serializable = true}}};
+    struct world w;
+
+    memset(value, 'v', 20000);
+    world_init(&w, 3);
+    w.snapshot_count = 50;
+    w.snapshot_keep = 5;
+    for (size_t i = 0; i < 3; i++) {
+        start(&w, i);
+    }
+    assert_int_equal(put(&w, 0, "/a", "1"), 0);
+    stop(&w, 2);
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(put(&w, 0, "/a", value), 0);
+    }
+    assert_int_equal(put(&w, 0, "/last", "one"), 0);
+    start(&w, 2);
+    /* From its own state, so that it was its turn to get there. */
+    do {
+        assert_true(clock_boot_ms() - begun < LIMIT_MS);
+        assert_int_equal(call(&w, 2, &a), 0);
+        (void)uv_run(&w.loop, UV_RUN_ONCE);
+    } while (strcmp(a.value, "one") != 0);
+    world_deinit(&w);
+}
+
+TEST(node, metrics_count_what_the_links_carry)
+{
+    struct store_metrics metrics = {0};
+    struct world w;
+
+    world_init(&w, 3);
+    for (size_t i = 0; i < 3; i++) {
+        start(&w, i);
+    }
+    assert_int_equal(put(&w, 0, "/a", "1"), 0);
+    run_for(&w, 200);
+    store_metrics(node_store(w.nodes[0]), &metrics);
+    assert_int_equal(metrics.n_peers, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(metrics.peers[i].active && metrics.peers[i].id != 0);
+        assert_true(metrics.peers[i].sent_bytes > 0 || metrics.peers[i].received_bytes > 0);
+    }
+    assert_true(metrics.has_leader && metrics.wal_fsyncs > 0);
+    world_deinit(&w);
+}
+
+TEST(node, a_member_left_alone_says_that_the_connection_is_lost)
+{
+    struct world w;
+    int status;
+
+    world_init(&w, 3);
+    for (size_t i = 0; i < 3; i++) {
+        start(&w, i);
+    }
+    assert_int_equal(put(&w, 0, "/a", "1"), 0);
+    run_for(&w, 1000);
+    stop(&w, 1);
+    stop(&w, 2);
+    status = put(&w, 0, "/a", "2");
+    assert_true(status == DECREE_ETIMEOUT || status == DECREE_ETIMEOUT_CONNECTION ||
+        status == DECREE_ETIMEOUT_LEADER_FAIL);
+    world_deinit(&w);
+}
+
+TEST(node, memory_that_a_compaction_freed_goes_back_while_calls_go_on)
+{
+    struct answer a = {.call = {.kind = STORE_COMPACT, .compact = {.physical = true}}};
+    struct world w;
+
+    world_init(&w, 1);
+    start(&w, 0);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(put(&w, 0, "/a", "1"), 0);
+    }
+    a.call.compact.revision = 50;
+    assert_int_equal(call(&w, 0, &a), 0);
+    run_for(&w, 2500);
+    assert_value(&w, 0, "/a", "1");
+    world_deinit(&w);
+}
+
+/* ---- options ---- */
+
+TEST(node, without_options_it_is_a_cluster_of_itself_with_the_usual_figures)
+{
+    _cleanup_free_ char *dir = NULL;
+    struct node_options o = {.name = "default"};
+    _cleanup_err_ struct err err = {0};
+    struct world w;
+
+    world_init(&w, 1);
+    dir = xasprintf("%s/d", w.dir);
+    o.data_dir = dir;
+    assert_int_equal(node_open(&w.loop, &o, &w.nodes[0], &err), 0);
+    assert_int_equal(put(&w, 0, "/a", "1"), 0);
+    assert_int_equal(member_id(&w, 0), 0x8e9e05c52164694d); /* as etcd without flags */
+    world_deinit(&w);
+}
+
+TEST(node, several_urls_of_a_lone_member_are_one_member)
+{
+    static const char *const urls[] = {"http://localhost:1", "http://localhost:2"};
+    _cleanup_free_ char *dir = NULL;
+    struct node_options o = {.name = "two",
+        .initial_cluster = "",
+        .initial_cluster_token = "own",
+        .initial_advertise_peer_urls = urls,
+        .n_initial_advertise_peer_urls = 2,
+        .snapshot_count = 10,
+        .snapshot_keep = 10,
+        .quota_bytes = 1 << 20};
+    struct world w;
+
+    world_init(&w, 1);
+    dir = xasprintf("%s/d", w.dir);
+    o.data_dir = dir;
+    assert_int_equal(node_open(&w.loop, &o, &w.nodes[0], NULL), 0);
+    assert_int_equal(put(&w, 0, "/a", "1"), 0);
+    world_deinit(&w);
+}
+
+TEST(node, an_election_timeout_of_too_few_heartbeats_is_refused)
+{
+    struct node_options o = {.name = "x", .data_dir = "/nowhere", .heartbeat_ms = 300};
+    _cleanup_err_ struct err err = {0};
+    struct world w;
+
+    world_init(&w, 1);
+    o.election_ms = 1499;
+    assert_int_equal(node_open(&w.loop, &o, &w.nodes[0], &err), DECREE_EINVALID_CONFIG);
+    assert_non_null(
+        strstr(err.text, "(1499 ms) must be at least five heartbeat intervals (300 ms)"));
+    world_deinit(&w);
+}
+
+static void write_incarnation(const struct world *w, const char *text)
+{
+    _cleanup_free_ char *path = xasprintf("%s/m0/incarnation", w->dir);
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+TEST(node, a_damaged_incarnation_is_refused_and_a_missing_one_made_again)
+{
+    static const char *const bad[] = {"", "no number\n", "0000000000000000\n", "0000000000000001",
+        "0123456789abcdef0123456789abcdef\n"};
+    _cleanup_free_ char *path = NULL;
+    struct stat st;
+    struct world w;
+
+    world_init(&w, 1);
+    path = xasprintf("%s/m0/incarnation", w.dir);
+    start(&w, 0);
+    stop(&w, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        _cleanup_err_ struct err err = {0};
+        struct node *n;
+
+        write_incarnation(&w, bad[i]);
+        assert_true(open_as(&w, 0, "m0", &n, &err) < 0);
+        assert_non_null(strstr(err.text, "incarnation"));
+        (void)uv_run(&w.loop, UV_RUN_DEFAULT);
+    }
+    assert_int_equal(unlink(path), 0);
+    start(&w, 0);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    world_deinit(&w);
+}
+
+TEST_MAIN(UNIT(node, a_member_far_behind_is_sent_a_snapshot),
+    UNIT(node, metrics_count_what_the_links_carry),
+    UNIT(node, a_member_left_alone_says_that_the_connection_is_lost),
+    UNIT(node, memory_that_a_compaction_freed_goes_back_while_calls_go_on),
+    UNIT(node, without_options_it_is_a_cluster_of_itself_with_the_usual_figures),
+    UNIT(node, several_urls_of_a_lone_member_are_one_member),
+    UNIT(node, an_election_timeout_of_too_few_heartbeats_is_refused),
+    UNIT(node, a_damaged_incarnation_is_refused_and_a_missing_one_made_again),
+    UNIT(node, plain_member_starts_serves_and_comes_back),
     UNIT(node, three_members_agree_over_tcp_and_outlive_one),
     UNIT(node, a_member_that_lost_its_data_is_not_let_in_again), UNIT(node, large_values_go_round),
     UNIT(node, a_data_directory_in_use_is_refused), UNIT(node, a_port_in_use_is_named),
