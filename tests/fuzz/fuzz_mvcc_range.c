@@ -24,7 +24,9 @@ struct history {
 
 static struct bytes dec_key(struct dec *d)
 {
-    return dec_raw(d, MIN(1 + (size_t)(dec_u8(d) % KEY_MAX), dec_left(d)));
+    size_t len = 1 + (size_t)(dec_u8(d) % KEY_MAX);
+
+    return dec_raw(d, MIN(len, dec_left(d)));
 }
 
 /* The newest change of key at or before that revision; NULL: none, or a deletion. */

@@ -266,8 +266,10 @@ static void damage(struct image *im, struct wal_mem *m, struct dec *d)
     size_t used = MIN((size_t)im->ends[segment] + 600, b->len);
     size_t from_end = (size_t)dec_varint(d) % used;
     size_t at = used - 1 - from_end;
-    size_t len = MIN(1 + (size_t)dec_varint(d) % 2048, b->len - at);
+    size_t len = 1 + (size_t)dec_varint(d) % 2048;
     uint32_t x = dec_u32(d);
+
+    len = MIN(len, b->len - at);
 
     switch (kind % 6) {
     case 0:
