@@ -70,20 +70,17 @@ static struct wal_snapshot_id disk_id(const struct snap_recv *r)
 static int open_writer(struct store *s)
 {
     struct snap_recv *r = &s->recv;
-    _cleanup_err_ struct err err = {0};
     int status;
 
     core_save_abort(s); /* what comes is newer than what was being written */
-    status = snap_writer_open(s->wal, disk_id(r), strbuf_bytes(&r->header), &r->writer, &err);
+    status = snap_writer_open(s->wal, disk_id(r), strbuf_bytes(&r->header), &r->writer, NULL);
     if (status == -EEXIST) {
         MARK("received_snapshot_waits_for_own");
         r->state = RECV_WAITING;
         r->paused = true;
         return CORE_STREAM_PAUSE;
     }
-    if (status < 0) {
-        return refuse(s, err.text != NULL ? err.text : err_text(status));
-    }
+    decree_assert(status == 0);
     snap_writer_on_drain(r->writer, recv_on_drain, s);
     r->loader = mvcc_loader_new();
     r->state = RECV_READING;
@@ -160,7 +157,7 @@ static int on_piece(struct store *s, struct bytes body)
         return refuse(s, "an empty piece");
     }
     if (mvcc_loader_feed(r->loader, piece, &err) < 0) {
-        return refuse(s, err.text != NULL ? err.text : "a piece cannot be read");
+        return refuse(s, err.text);
     }
     b = buf_copy(piece);
     snap_writer_write(r->writer, b);
@@ -244,7 +241,7 @@ static void recv_on_finish(void *data, int status, const char *text)
     if (s->state == CORE_STOPPED) {
         recv_clear(s);
     } else if (status < 0) {
-        (void)refuse(s, text != NULL ? text : err_text(status));
+        (void)refuse(s, text);
     } else {
         install(s);
     }
@@ -260,7 +257,7 @@ static int on_end(struct store *s, struct bytes body)
         return refuse(s, "pieces are missing");
     }
     if (mvcc_loader_finish(r->loader, &r->built, &err) < 0) {
-        return refuse(s, err.text != NULL ? err.text : "it is not whole");
+        return refuse(s, err.text);
     }
     r->loader = mvcc_loader_free(r->loader);
     r->state = RECV_FINISHING;

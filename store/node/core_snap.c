@@ -115,7 +115,7 @@ static void save_on_finish(void *data, int status, const char *text)
         return;
     }
     if (status < 0) {
-        save_failed(s, text != NULL ? text : err_text(status));
+        save_failed(s, text);
     } else {
         log_info("snapshot written index=%" PRIu64 " took_ms=%" PRIu64, s->save.id.index,
             core_now(s) - s->save.begun_ms);
@@ -146,7 +146,7 @@ static void save_begin(struct store *s)
     s->save.id = (struct wal_snapshot_id){.index = s->applied, .term = s->applied_term};
     core_snap_header(s, &header);
     if (snap_writer_open(s->wal, s->save.id, strbuf_bytes(&header), &s->save.writer, &err) < 0) {
-        save_failed(s, err.text != NULL ? err.text : "the snapshot file cannot be opened");
+        save_failed(s, err.text);
         return;
     }
     snap_writer_on_drain(s->save.writer, save_on_drain, s);

@@ -90,22 +90,25 @@ static void env_wake(void *data)
     (void)uv_idle_start(&n->idle, node_on_idle);
 }
 
+/* The core takes no turn before the links are there, and is closed when they are gone. */
+static struct peers *peers_of(struct node *n)
+{
+    decree_assert(n->peers != NULL);
+    return n->peers;
+}
+
 static void env_send(void *data, uint64_t to, struct buf *const *parts, size_t n_parts)
 {
     struct node *n = data;
 
-    if (n->peers != NULL) {
-        peers_send(n->peers, to, parts, n_parts);
-    }
+    peers_send(peers_of(n), to, parts, n_parts);
 }
 
 static void env_flush(void *data)
 {
     struct node *n = data;
 
-    if (n->peers != NULL) {
-        peers_flush(n->peers);
-    }
+    peers_flush(peers_of(n));
 }
 
 static bool env_connected_since(void *data, uint64_t peer, uint64_t since_ms)
@@ -114,7 +117,7 @@ static bool env_connected_since(void *data, uint64_t peer, uint64_t since_ms)
     uint64_t ago = clock_boot_ms() - since_ms; /* links count in the loop's time */
     uint64_t now = uv_now(n->loop);
 
-    return n->peers != NULL && peers_connected_since(n->peers, peer, now > ago ? now - ago : 0);
+    return peers_connected_since(peers_of(n), peer, now > ago ? now - ago : 0);
 }
 
 static void env_stream_open(void *data, uint64_t to)
@@ -158,7 +161,7 @@ static void env_peer_metrics(void *data, struct store_metrics *ret)
     struct peer_stats stats[PEER_MEMBERS_MAX];
 
     _Static_assert(ARRAY_SIZE(ret->peers) == PEER_MEMBERS_MAX, "all members fit");
-    ret->n_peers = n->peers != NULL ? peers_stats(n->peers, stats) : 0;
+    ret->n_peers = peers_stats(peers_of(n), stats);
     for (size_t i = 0; i < ret->n_peers; i++) {
         ret->peers[i].id = stats[i].id;
         ret->peers[i].sent_bytes = stats[i].sent_bytes;
@@ -191,16 +194,13 @@ static void env_members_changed(void *data)
     struct peer_address list[PEER_MEMBERS_MAX];
     size_t len = 0;
 
-    if (n->peers == NULL) {
-        return;
-    }
     for (size_t i = 0; i < members->n && len < ARRAY_SIZE(list); i++) {
         if (members->list[i].id != core_id(n->core)) {
             address_of(&members->list[i], &arena, &list[len]);
             len += list[len].n > 0;
         }
     }
-    peers_set(n->peers, list, len);
+    peers_set(peers_of(n), list, len);
 }
 
 /* ---- memory ---- */
@@ -314,9 +314,7 @@ static void begin_stop(struct node *n);
 
 static void turn(struct node *n)
 {
-    if (n->peers != NULL) {
-        peers_report(n->peers);
-    }
+    peers_report(peers_of(n));
     if (core_turn(n->core)) {
         (void)uv_idle_start(&n->idle, node_on_idle);
     } else {

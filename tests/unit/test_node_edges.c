@@ -311,6 +311,7 @@ TEST(limits, more_calls_than_may_wait_are_refused)
 {
     enum { CALLS = 100000, MORE = 20 };
     struct sim_call *calls = xcalloc(CALLS + MORE, sizeof(*calls));
+    _cleanup_buf_ struct buf *ask = lease_ask_encode(&(struct lease_ask){.sequence = 1, .id = 7});
     size_t leader;
     struct sim s;
 
@@ -328,6 +329,8 @@ TEST(limits, more_calls_than_may_wait_are_refused)
             sim_settle(&s);
         }
     }
+    /* A follower's question is refused likewise, and told so. */
+    core_frame(s.members[leader].core, s.members[(leader + 1) % 3].id, buf_bytes(ask));
     for (size_t i = 0; i < CALLS + MORE; i++) {
         assert_int_equal(calls[i].done, i >= CALLS);
         assert_int_equal(calls[i].status, i >= CALLS ? DECREE_ETOO_MANY_REQUESTS : 0);
@@ -503,6 +506,107 @@ TEST(leases, a_question_survives_the_change_of_the_leader)
     assert_true(c.done);
     assert_int_equal(c.status, 0);
     assert_int_equal(c.lease.granted, 60);
+    sim_deinit(&s);
+}
+
+/* A frame holds so much; the leader itself has no such limit. */
+TEST(leases, more_keys_than_a_frame_holds_are_too_many_for_a_follower)
+{
+    enum { KEYS = 2200, KEY_BYTES = 1000 };
+    struct sim_call c = {.call = {.kind = STORE_LEASE_GRANT, .lease_grant = {.id = 7, .ttl = 600}}};
+    char key[KEY_BYTES + 1];
+    size_t leader;
+    struct sim s;
+
+    sim_init(&s, 3);
+    for (size_t i = 0; i < 3; i++) {
+        sim_start(&s, i);
+    }
+    leader = sim_elect(&s);
+    assert_int_equal(sim_call(&s, leader, &c), 0);
+    memset(key, 'k', KEY_BYTES);
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(key, 16, "%07d", i);
+        key[7] = 'k';
+        c = (struct sim_call){
+            .call = {.kind = STORE_PUT, .put = {.key = bytes_make(key, KEY_BYTES), .lease = 7}}};
+        assert_int_equal(sim_call(&s, leader, &c), 0);
+    }
+    c = (struct sim_call){.call = {.kind = STORE_LEASE_TTL, .lease_ttl = {.id = 7, .keys = true}}};
+    assert_int_equal(sim_call(&s, (leader + 1) % 3, &c), DECREE_ETOO_LARGE);
+    assert_int_equal(sim_call(&s, leader, &c), 0);
+    c.call.lease_ttl.keys = false;
+    assert_int_equal(sim_call(&s, (leader + 1) % 3, &c), 0);
+    /* And a reply about all of them, whose block is given back. */
+    c = (struct sim_call){
+        .call = {.kind = STORE_DELETE,
+            .del = {.key = BYTES_LITERAL("0"), .range_end = BYTES_LITERAL("1"), .prev_kv = true}}};
+    assert_int_equal(sim_call(&s, leader, &c), 0);
+    assert_int_equal(c.deleted, KEYS);
+    sim_deinit(&s);
+}
+
+TEST(cluster, time_without_a_leader_is_counted)
+{
+    size_t leader, other;
+    struct sim s;
+
+    sim_init(&s, 3);
+    sim_start(&s, 0);
+    sim_run(&s, 3000);
+    assert_in_range(store_leaderless_ms(s.members[0].core), 2900, 3100);
+    sim_start(&s, 1);
+    sim_start(&s, 2);
+    leader = sim_elect(&s);
+    other = (leader + 1) % 3;
+    assert_int_equal(store_leaderless_ms(s.members[leader].core), 0);
+    s.members[other].cut = true;
+    sim_run(&s, 10000);
+    assert_true(store_leaderless_ms(s.members[other].core) > 5000);
+    sim_deinit(&s);
+}
+
+static void assert_client_url(struct sim *s, const char *url)
+{
+    const struct store_member *self = core_members(s->members[0].core)->list;
+
+    assert_int_equal(self->n_client_urls, url != NULL);
+    if (url != NULL) {
+        assert_string_equal(self->client_urls[0], url);
+    }
+}
+
+/* What a member says about itself follows its options. */
+TEST(cluster, other_client_urls_at_a_new_start_are_published)
+{
+    static const char *const urls[][1] = {{"http://a:1"}, {"http://b:1"}, {NULL}};
+    struct members founders;
+    struct sim s;
+
+    sim_init(&s, 1);
+    for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
+        struct core_options o = {.name = "m0",
+            .data_dir = "mem",
+            .founders = &founders,
+            .client_urls = urls[i],
+            .n_client_urls = urls[i][0] != NULL,
+            .heartbeat_ms = SIM_HEARTBEAT_MS,
+            .election_ticks = SIM_ELECTION_TICKS,
+            .snapshot_count = 1000,
+            .snapshot_keep = 100,
+            .quota_bytes = 1 << 20,
+            .segment_bytes = 1 << 20,
+            .disk = wal_mem_disk(s.members[0].mem)};
+
+        assert_int_equal(members_parse(ALONE, "t", &founders, NULL), 0);
+        s.members[0].id = founders.list[0].id;
+        assert_int_equal(core_open(&o, &s.members[0].env, &s.members[0].core, NULL), 0);
+        members_deinit(&founders);
+        core_set_incarnation(s.members[0].core, 5);
+        sim_run(&s, 5000);
+        assert_client_url(&s, urls[i][0]);
+        sim_stop(&s, 0);
+    }
     sim_deinit(&s);
 }
 
@@ -714,6 +818,9 @@ TEST_MAIN(UNIT(boot, a_founding_that_contradicts_itself_is_refused_and_leaves_no
     UNIT(boot, an_older_snapshot_and_the_log_stand_in_for_a_damaged_one),
     UNIT(boot, a_snapshot_that_cannot_be_read_is_named),
     UNIT(boot, a_log_that_does_not_begin_with_the_members_is_refused),
+    UNIT(leases, more_keys_than_a_frame_holds_are_too_many_for_a_follower),
+    UNIT(cluster, time_without_a_leader_is_counted),
+    UNIT(cluster, other_client_urls_at_a_new_start_are_published),
     UNIT(leases, a_revoke_that_cannot_be_committed_is_not_taken_back),
     UNIT(leases, an_old_leader_forgets_the_revokes_under_way),
     UNIT(limits, a_txn_takes_space_when_any_branch_of_it_does),

@@ -355,15 +355,17 @@ TEST(recv, a_member_that_stops_while_it_finishes_stops)
 
 /* ---- what happens meanwhile ---- */
 
-/* Peer 1 leads: n entries from `first` on, all of them committed. */
-static void append(struct sim *s, uint64_t term, uint64_t first, size_t n)
+/* Peer 1 leads: n entries behind that place, all of them committed. */
+static void append_after(
+    struct sim *s, uint64_t prev_term, uint64_t prev_index, uint64_t term, size_t n)
 {
+    uint64_t first = prev_index + 1;
     struct raft_entry entries[32];
     struct raft_msg m = {.type = RAFT_MSG_APPEND,
         .from = s->members[1].id,
         .to = s->members[0].id,
         .term = term,
-        .prev = {first > 2 ? term : 1, first - 1},
+        .prev = {prev_term, prev_index},
         .commit = first + n - 1,
         .entries = entries,
         .n_entries = n};
@@ -383,6 +385,11 @@ static void append(struct sim *s, uint64_t term, uint64_t first, size_t n)
     for (size_t i = 0; i < n; i++) {
         buf_unref(entries[i].payload);
     }
+}
+
+static void append(struct sim *s, uint64_t term, uint64_t first, size_t n)
+{
+    append_after(s, first > 2 ? term : 1, first - 1, term, n);
 }
 
 /* A member that has just begun to finish a snapshot of its own. */
@@ -430,6 +437,63 @@ TEST(meanwhile, one_that_waits_may_be_cut)
     assert_int_equal(core_snapshot_index(core(&s)), 21);
     assert_int_equal(answer_to(&s, 1).n, 0);
     assert_int_equal(send_good_begin(&s, 2), CORE_STREAM_GO);
+    sim_deinit(&s);
+}
+
+TEST(meanwhile, a_member_may_stop_while_its_own_is_finished)
+{
+    struct sim s;
+
+    start_while_own_is_finished(&s);
+    sim_stop(&s, 0);
+    sim_start(&s, 0);
+    append(&s, 2, 22, 1);
+    run(&s);
+    assert_int_equal(core_applied(core(&s)), 22);
+    sim_deinit(&s);
+}
+
+static void send_in_pieces(struct sim *s)
+{
+    const size_t piece = 256 << 10;
+    _cleanup_strbuf_ struct strbuf body = {0};
+    uint64_t pieces = 0;
+
+    node_snapshot_body(KEYS, value_bytes, &body);
+    for (; pieces * piece < body.len; pieces++) {
+        assert_int_equal(send_piece(s, 1, pieces * piece, piece), CORE_STREAM_GO);
+        core_disk(core(s));
+    }
+    (void)send_end(s, 1, pieces);
+    run(s);
+}
+
+/* What comes is newer than what is being written: that is given up. */
+TEST(meanwhile, a_snapshot_takes_the_place_of_the_own_one_that_is_being_written)
+{
+    struct sim s;
+
+    value_bytes = 250 << 10;
+    start(&s);
+    (void)send_good_begin(&s, 1);
+    send_in_pieces(&s);
+    assert_int_equal(core_applied(core(&s)), INDEX);
+    sim_kill(&s, 0);
+    s.snapshot_count = 10;
+    sim_start(&s, 0);
+    append_after(&s, TERM, INDEX, TERM, 15);
+    core_disk(core(&s));
+    (void)core_turn(core(&s));
+    core_disk(core(&s));
+    (void)core_turn(core(&s)); /* begins to write one, four pieces a turn */
+    assert_int_equal(core_applied(core(&s)), INDEX + 15);
+    assert_int_equal(core_snapshot_index(core(&s)), INDEX);
+    assert_int_equal(send_begin(&s, 1, TERM, (struct raft_entry_id){TERM, INDEX + 100},
+                         core_cluster_id(core(&s))),
+        CORE_STREAM_GO);
+    send_in_pieces(&s);
+    assert_int_equal(core_snapshot_index(core(&s)), INDEX + 100);
+    value_bytes = VALUE;
     sim_deinit(&s);
 }
 
@@ -503,6 +567,8 @@ TEST(meanwhile, a_link_lost_at_the_end_costs_only_the_answer)
 
 TEST_MAIN(UNIT(meanwhile, a_snapshot_waits_for_the_own_one_that_is_being_finished),
     UNIT(meanwhile, one_that_waits_may_be_cut),
+    UNIT(meanwhile, a_member_may_stop_while_its_own_is_finished),
+    UNIT(meanwhile, a_snapshot_takes_the_place_of_the_own_one_that_is_being_written),
     UNIT(meanwhile, a_disk_slower_than_the_link_holds_the_link),
     UNIT(meanwhile, entries_that_come_in_time_make_a_snapshot_unneeded),
     UNIT(meanwhile, a_link_lost_at_the_end_costs_only_the_answer),
