@@ -221,10 +221,9 @@ static void on_name(void *data, const char *name, uint64_t bytes)
     }
 }
 
-static int unlink_all(struct wal *w, struct list *head, enum wal_name_kind kind)
+/* Unless something has failed before (rc); the list is freed in any case. */
+static int unlink_all(struct wal *w, struct list *head, enum wal_name_kind kind, int rc)
 {
-    int rc = 0;
-
     list_for_each_safe (l, head) {
         struct wal_segment *s = list_entry(l, struct wal_segment, link);
         char name[WAL_SEGMENT_NAME_MAX];
@@ -260,7 +259,7 @@ static int retire_unused(struct wal *w, struct list *unused)
         list_del(l);
         (void)wal_segment_free(s);
     }
-    return unlink_all(w, unused, WAL_NAME_SEGMENT);
+    return unlink_all(w, unused, WAL_NAME_SEGMENT, 0);
 }
 
 int wal_keep_adopt(struct wal *w, struct list *unused, struct err *reterr)
@@ -282,12 +281,8 @@ int wal_keep_adopt(struct wal *w, struct list *unused, struct err *reterr)
             w->stats.disk_bytes += s->bytes;
         }
     }
-    if (rc == 0) {
-        rc = unlink_all(w, &o.preps, WAL_NAME_PREP);
-    }
-    if (rc == 0) {
-        rc = unlink_all(w, &o.spares, WAL_NAME_SPARE);
-    }
+    rc = unlink_all(w, &o.preps, WAL_NAME_PREP, rc);
+    rc = unlink_all(w, &o.spares, WAL_NAME_SPARE, rc);
     if (rc == 0) {
         rc = w->disk->ops->sync_dir(w->disk, WAL_FOLDER_LOG);
     }
