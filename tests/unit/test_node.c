@@ -499,6 +499,7 @@ TEST(node, a_damaged_incarnation_is_refused_and_a_missing_one_made_again)
     world_init(&w, 1);
     path = xasprintf("%s/m0/incarnation", w.dir);
     start(&w, 0);
+    assert_int_equal(put(&w, 0, "/a", "1"), 0); /* founded, durably */
     stop(&w, 0);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         _cleanup_err_ struct err err = {0};

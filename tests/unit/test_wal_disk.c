@@ -214,6 +214,7 @@ static int write_beyond_a_limit(struct folder *f)
     }
     ops->close(file);
     ops->detach(f->disk);
+    f->disk = wal_disk_posix_free(f->disk);
     return 0;
 }
 
@@ -238,16 +239,26 @@ TEST(disk, a_file_size_limit_is_an_error_with_a_name)
 static int list_without_files(struct folder *f)
 {
     const struct wal_disk_ops *ops = f->disk->ops;
-    struct rlimit limit = {0, 0};
+    struct rlimit limit, before;
     uint64_t sum = 0;
+    int rc;
 
-    if (ops->attach(f->disk, f->path, NULL) < 0 || setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+    if (ops->attach(f->disk, f->path, NULL) < 0 || getrlimit(RLIMIT_NOFILE, &before) < 0) {
         return 1;
     }
-    if (ops->list(f->disk, WAL_FOLDER_LOG, count, &sum) != -EMFILE) {
+    limit = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return 1;
+    }
+    rc = ops->list(f->disk, WAL_FOLDER_LOG, count, &sum);
+    if (setrlimit(RLIMIT_NOFILE, &before) < 0 || rc != -EMFILE) {
         return 2;
     }
+    if (ops->list(f->disk, WAL_FOLDER_LOG, count, &sum) != 0) {
+        return 3;
+    }
     ops->detach(f->disk);
+    f->disk = wal_disk_posix_free(f->disk);
     return 0;
 }
 
