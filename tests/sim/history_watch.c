@@ -4,8 +4,15 @@
 
 #include <inttypes.h>
 
+/* Revisions that somebody asked to compact at, and was not refused; ascending. */
+struct compactions {
+    int64_t *v; /* owned */
+    size_t n;
+};
+
 struct watching {
     struct history_check *x;
+    const struct compactions *asked;
     size_t watch;
     const struct history_watch_rec *w;
     struct history_cursor rest; /* what it has not been told; once it is known where it starts */
@@ -14,6 +21,26 @@ struct watching {
     int64_t told;  /* the last revision it was told, by an event or in words */
     bool compacted;
 };
+
+static int cmp_revisions(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void collect_compactions(const struct history *h, struct compactions *ret)
+{
+    *ret = (struct compactions){.v = xcalloc(h->calls.n + 1, sizeof(*ret->v))};
+    for (size_t i = 0; i < h->calls.n; i++) {
+        const struct history_call_rec *c = &h->calls.v[i];
+
+        if (c->c.kind == HISTORY_COMPACT && c->r.outcome != HISTORY_FAILED) {
+            ret->v[ret->n++] = c->c.expected;
+        }
+    }
+    qsort(ret->v, ret->n, sizeof(*ret->v), cmp_revisions);
+}
 
 static void start_at(struct watching *s, int64_t revision)
 {
@@ -200,7 +227,6 @@ static int on_progress(struct watching *s, const struct history_told_rec *t)
 /* Ended by the server; it may do so only when something is gone that the watch still needs. */
 static int on_compacted(struct watching *s, const struct history_told_rec *t)
 {
-    const struct history *h = s->x->h;
     int64_t needs = MAX(s->start, s->told + 1);
 
     s->compacted = true;
@@ -209,19 +235,13 @@ static int on_compacted(struct watching *s, const struct history_told_rec *t)
             "ended since revision %" PRId64 " was compacted, but it needs %" PRId64 " and later",
             t->revision, needs);
     }
-    for (size_t i = 0; i < h->calls.n && s->x->rules->all_known; i++) {
-        const struct history_call_rec *c = &h->calls.v[i];
-
-        if (c->c.kind == HISTORY_COMPACT && c->r.outcome != HISTORY_FAILED &&
-            c->c.expected == t->revision) {
-            return 0;
-        }
+    if (s->x->rules->all_known &&
+        bsearch(&t->revision, s->asked->v, s->asked->n, sizeof(*s->asked->v), cmp_revisions) ==
+            NULL) {
+        return history_blame_watch(s->x, s->watch,
+            "ended since revision %" PRId64 " was compacted, which nobody asked for", t->revision);
     }
-    return !s->x->rules->all_known
-        ? 0
-        : history_blame_watch(s->x, s->watch,
-              "ended since revision %" PRId64 " was compacted, which nobody asked for",
-              t->revision);
+    return 0;
 }
 
 static int told(struct watching *s, const struct history_told_rec *t)
@@ -247,10 +267,12 @@ static int told(struct watching *s, const struct history_told_rec *t)
 int history_check_watches(struct history_check *x)
 {
     const struct history *h = x->h;
+    struct compactions asked;
     int err = 0;
 
+    collect_compactions(h, &asked);
     for (size_t i = 0; i < h->watches.n && err == 0; i++) {
-        struct watching s = {.x = x, .watch = i, .w = &h->watches.v[i]};
+        struct watching s = {.x = x, .asked = &asked, .watch = i, .w = &h->watches.v[i]};
 
         err = begin(&s);
         for (size_t t = s.w->first_told; t != HISTORY_NONE && err == 0;
@@ -261,5 +283,6 @@ int history_check_watches(struct history_check *x)
             history_cursor_deinit(&s.rest);
         }
     }
+    free(asked.v);
     return err;
 }

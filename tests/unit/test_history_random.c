@@ -62,6 +62,7 @@ struct lease {
     int64_t id; /* 0 = free */
     uint64_t expiry;
     uint64_t alive_until; /* as the clients know */
+    bool doomed;          /* a revoke was sent that may yet happen, for all they know */
 };
 
 struct watch {
@@ -356,7 +357,7 @@ static void client_grant(struct run *r)
     struct lease *l = &r->leases[draw(r, LEASES_MAX)];
 
     if (l->id == 0) {
-        *l = (struct lease){++r->leases_given, r->now + LEASE_TTL, t.begin + LEASE_TTL};
+        *l = (struct lease){++r->leases_given, r->now + LEASE_TTL, t.begin + LEASE_TTL, false};
         h_did_grant(r->h, t.begin, t.end, l->id, LEASE_TTL);
     }
 }
@@ -373,6 +374,7 @@ static void client_revoke(struct run *r)
         return;
     }
     call = h_call(r->h, t.begin, h_c_lease(HISTORY_REVOKE, id));
+    l->doomed |= fate != REFUSED;
     if (is_done(fate)) {
         store_lease_end(r, l);
     }
@@ -425,8 +427,8 @@ static void expire(struct run *r)
 
         if (l->id != 0 && l->expiry <= r->now) {
             store_lease_end(r, l);
-        } else if (l->id != 0 && has_keys(r, l, 2) && l->alive_until > r->now + 2 * LATENCY &&
-            corrupts(r, LEASE_EARLY)) {
+        } else if (l->id != 0 && !l->doomed && has_keys(r, l, 2) &&
+            l->alive_until > r->now + 2 * LATENCY && corrupts(r, LEASE_EARLY)) {
             expire_early(r, l);
         }
     }
