@@ -36,6 +36,7 @@ struct past {
     struct wal_recovery rec;
     uint64_t term, last; /* the log's newest */
     uint64_t snapshot;   /* index, 0 = none */
+    uint64_t snapshot_term;
     int status;
 };
 
@@ -128,6 +129,7 @@ static void take_snapshot(struct past *p, uint64_t keep)
     wal_poll(p->wal);
     decree_assert(p->status == 0);
     p->snapshot = id.index;
+    p->snapshot_term = id.term;
     wal_compact(p->wal, id, id.index + 1 - MIN(keep, id.index));
     wal_poll(p->wal);
 }
@@ -339,8 +341,10 @@ static void find_vouched(const struct image *im, struct wal_mem *m, uint64_t *vo
     }
 }
 
-static struct expected expect(const struct image *im, struct wal_mem *m)
+static struct expected expect(
+    const struct image *im, struct wal_mem *m, struct wal_snapshot_id snapshot)
 {
+    uint64_t term_there = 0; /* of the log's entry at the snapshot's index */
     struct expected e = {0};
     uint64_t vouched[SEGMENTS_MAX];
     bool damaged = false;
@@ -363,9 +367,17 @@ static struct expected expect(const struct image *im, struct wal_mem *m)
         }
         if (r->r.type == WAL_RECORD_ENTRY) {
             e.last = r->r.index;
+            term_there = r->r.index > snapshot.index ? term_there
+                : r->r.index == snapshot.index       ? r->r.term
+                                                     : 0;
         } else if (r->r.type == WAL_RECORD_HEAD) {
             e.last = get_u64(im->before[r->segment].data + r->at + WAL_RECORD_HEADER_BYTES + 32);
         }
+    }
+    /* A snapshot that is not on the log's line any more takes its place. */
+    if (snapshot.index != 0 && e.last >= snapshot.index && term_there != 0 &&
+        term_there != snapshot.term) {
+        e.last = snapshot.index;
     }
     return e;
 }
@@ -441,7 +453,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (int i = 0; i < DAMAGES_MAX && dec_left(&d) > 0; i++) {
         damage(&im, p.disk, &d);
     }
-    expected = expect(&im, p.disk);
+    expected = expect(&im, p.disk, (struct wal_snapshot_id){p.snapshot, p.snapshot_term});
     judge(&p, &expected);
     image_deinit(&im);
     (void)wal_mem_free(copy);
