@@ -9,6 +9,8 @@
 
 enum {
     STEP_MS = 20,
+    PROBE_MS = 250, /* a log without room looks for some once a second */
+    PROBES_MAX = 20,
     CALM_PART = 30, /* of an election timeout is what a healthy disk and network need */
     SETTLE_S =
         60, /* far beyond any bound that a healthy cluster needs, snapshots' retry included */
@@ -209,7 +211,7 @@ static void settle(struct world *w, bool (*is_done)(struct world *), const char 
     }
 }
 
-/* A write and a compaction go through at once. */
+/* A write and a compaction go through. */
 static void probe(struct world *w)
 {
     for (int tries = 0;; tries++) {
@@ -219,9 +221,10 @@ static void probe(struct world *w)
         if (w->clients[0].last_ok || w->set.quota_bytes < SIM_QUOTA_BYTES) {
             break;
         }
-        if (tries == 3) {
+        if (tries == PROBES_MAX) {
             fail_to_settle(w, "writes still fail");
         }
+        world_run_until(w, w->now_us + PROBE_MS * SIM_MS);
     }
     client_do(w, &(struct item){.kind = ITEM_compact});
     settle(w, is_settled, "a compaction was not answered");
