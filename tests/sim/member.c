@@ -391,7 +391,8 @@ void member_stop(struct member *m)
         return;
     }
     net_on_gone(w, m->i, false);
-    if (wal_mem_is_dead(m->mem)) {
+    m->vouched = !wal_mem_is_dead(m->mem);
+    if (!m->vouched) {
         m->mem = wal_mem_reborn(m->mem);
     }
     gone(m);

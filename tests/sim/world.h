@@ -135,7 +135,9 @@ struct member {
     uint64_t *votes; /* owned; [term] = whom it voted for */
     size_t votes_cap;
     uint64_t checked_commit, checked_applied, max_term;
-    struct raft_entry_id acked; /* it said last to have the log up to there */
+    struct raft_entry_id acked;  /* it said last to have the log up to there */
+    struct raft_entry_id stable; /* its log told its core that it is durable up to there */
+    bool vouched; /* it was stopped cleanly: nothing on its disk can pass for a torn write */
     int64_t revision;
     struct watcher observer;
 };
@@ -226,8 +228,9 @@ struct truth {
 #define SIM_COUNTS(X)                                                                              \
     X(frames)                                                                                      \
     X(frames_lost)                                                                                 \
-    X(frames_repeated) X(ticks) X(turns) X(writes) X(calls) X(reads) X(unknown) X(watch_events)    \
-        X(elections) X(fatals) X(refusals) X(entries_committed) X(converged_ms)
+    X(frames_repeated)                                                                             \
+    X(ticks) X(turns) X(writes) X(calls) X(reads) X(unknown) X(watch_events) X(elections)          \
+        X(fatals) X(refusals) X(entries_committed) X(converged_ms)
 
 struct counts {
 #define X(name) uint64_t name;
