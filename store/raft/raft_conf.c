@@ -135,6 +135,11 @@ size_t raft_conf_voters_changed(const struct raft_conf *a, const struct raft_con
     return voters_missing(a, b) + voters_missing(b, a);
 }
 
+bool raft_conf_grew(const struct raft_conf *a, const struct raft_conf *b)
+{
+    return voters_missing(a, b) == 0 && voters_missing(b, a) == 1;
+}
+
 uint64_t raft_quorum_value(uint64_t *values, size_t n)
 {
     if (n == 0) {

@@ -117,6 +117,8 @@ const struct raft_conf *raft_confs_at(const struct raft_confs *c, uint64_t index
 const struct raft_member *raft_conf_find(const struct raft_conf *conf, uint64_t id);
 /* How many voters differ between the two. */
 size_t raft_conf_voters_changed(const struct raft_conf *a, const struct raft_conf *b);
+/* b has one voter more than a, and all of a's. */
+bool raft_conf_grew(const struct raft_conf *a, const struct raft_conf *b);
 
 /* The highest value that a majority of the n values reach; 0 when n is 0. Reorders values. */
 uint64_t raft_quorum_value(uint64_t *values, size_t n);
@@ -172,8 +174,8 @@ void raft_peer_reset(struct raft_peer *p, uint64_t next);
 bool raft_peer_is_recent(const struct raft *r, const struct raft_peer *p);
 /* A majority of voters, this one included, answered within the last election timeout. */
 bool raft_peers_quorum_recent(const struct raft *r);
-/* The highest index that a majority of voters have made durable. */
-uint64_t raft_peers_quorum_match(const struct raft *r);
+/* The highest index that may count as durable on a majority of voters. */
+uint64_t raft_peers_quorum_match(struct raft *r);
 void raft_peers_flush(struct raft *r, struct raft_update *ret);
 void raft_on_append_reply(struct raft *r, struct raft_peer *p, const struct raft_msg *m);
 void raft_on_heartbeat_reply(struct raft *r, struct raft_peer *p, const struct raft_msg *m);

@@ -138,19 +138,40 @@ bool raft_peers_quorum_recent(const struct raft *r)
     return raft_quorum_vote(raft_voters(r), recent, 0) == RAFT_VOTE_WON;
 }
 
-uint64_t raft_peers_quorum_match(const struct raft *r)
+/* The highest index that a majority of the voters of conf, all of them peers, have made durable. */
+static uint64_t conf_match(struct raft *r, const struct raft_conf *conf)
 {
     uint64_t match[RAFT_MEMBERS_MAX];
     size_t n = 0;
 
-    for (size_t i = 0; i < r->n_peers; i++) {
-        const struct raft_peer *p = &r->peers[i];
+    for (size_t i = 0; i < conf->n; i++) {
+        if (!conf->members[i].learner) {
+            const struct raft_peer *p = raft_peer_find(r, conf->members[i].id);
 
-        if (!p->learner) {
             match[n++] = p == r->self ? r->stable.index : p->repair == 0 ? p->match : 0;
         }
     }
     return raft_quorum_value(match, n);
+}
+
+/* A change that adds a voter commits as well when a majority of those before it have it: the new
+ * one may not have been started yet, least of all where it is the second of two. That is as safe,
+ * since any majority of the one configuration shares a member with any majority of the other. What
+ * comes after the change counts the new voter. */
+uint64_t raft_peers_quorum_match(struct raft *r)
+{
+    const struct raft_conf_at *now = raft_confs_last(&r->confs);
+    uint64_t match = conf_match(r, &now->conf);
+    const struct raft_conf *before;
+
+    if (now->index <= r->commit) {
+        return match;
+    }
+    before = raft_confs_at(&r->confs, now->index - 1);
+    if (!raft_conf_grew(before, &now->conf)) {
+        return match;
+    }
+    return MAX(match, MIN(conf_match(r, before), now->index));
 }
 
 static void become_probe(struct raft_peer *p, uint64_t next)

@@ -451,9 +451,9 @@ static inline void sim_check_msg(struct sim *s, struct sim_node *n, const struct
     }
 }
 
-static inline void sim_check_quorum(struct sim *s, const struct raft *r, struct raft_entry_id id)
+static inline bool sim_stands_on(
+    struct sim *s, const struct raft_conf *conf, struct raft_entry_id id)
 {
-    const struct raft_conf *conf = raft_conf(r);
     size_t voters = 0, durable = 0;
 
     for (size_t i = 0; i < conf->n; i++) {
@@ -462,8 +462,28 @@ static inline void sim_check_quorum(struct sim *s, const struct raft *r, struct 
             durable += sim_disk_had(&s->nodes[conf->members[i].id], id);
         }
     }
-    SIM_CHECK(s, durable > voters / 2, "commit %llu/%llu stands on %zu of %zu",
-        (unsigned long long)id.term, (unsigned long long)id.index, durable, voters);
+    return durable > voters / 2;
+}
+
+/* By the configuration in force, or for an entry that adds a voter, and those before it, by the one
+ * without it. */
+static inline void sim_check_quorum(struct sim *s, const struct raft *r, struct raft_entry_id id)
+{
+    const struct raft_conf *now = raft_conf(r);
+    const struct raft_conf *before = raft_conf_at(r, id.index != 0 ? id.index - 1 : 0);
+    bool grew = raft_conf_at(r, id.index) != before || now != raft_conf_at(r, id.index);
+    size_t more = 0, less = 0;
+
+    for (size_t i = 0; i < now->n; i++) {
+        more += !now->members[i].learner;
+    }
+    for (size_t i = 0; i < before->n; i++) {
+        less += !before->members[i].learner;
+    }
+    SIM_CHECK(s,
+        sim_stands_on(s, now, id) || (grew && more == less + 1 && sim_stands_on(s, before, id)),
+        "commit %llu/%llu stands on no majority of %zu", (unsigned long long)id.term,
+        (unsigned long long)id.index, more);
 }
 
 static inline void sim_check_leader(struct sim *s, struct sim_node *n, const struct raft_status *st)

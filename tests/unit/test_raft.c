@@ -93,6 +93,98 @@ TEST(quorum, majorities_of_neighbouring_configurations_meet)
     }
 }
 
+static struct raft_conf conf_of_bits(unsigned in, unsigned voters)
+{
+    struct raft_conf conf = {0};
+
+    for (unsigned id = 1; id <= 4; id++) {
+        if ((in >> (id - 1) & 1) != 0) {
+            conf.members[conf.n++] =
+                (struct raft_member){.id = id, .learner = (voters >> (id - 1) & 1) == 0};
+        }
+    }
+    return conf;
+}
+
+static size_t bits(unsigned v)
+{
+    return (size_t)__builtin_popcount(v);
+}
+
+/* All of the sets of four that are majorities of the one meet all that are of the other. */
+TEST(quorum, majorities_meet_for_every_change_of_one_voter_among_four)
+{
+    for (unsigned a = 1; a < 16; a++) {
+        for (unsigned b = 1; b < 16; b++) {
+            for (unsigned x = 0; bits(a ^ b) <= 1 && x < 16; x++) {
+                for (unsigned y = 0; y < 16; y++) {
+                    bool both = 2 * bits(x & a) > bits(a) && 2 * bits(y & b) > bits(b);
+
+                    assert_true(!both || (x & a & y & b) != 0);
+                }
+            }
+        }
+    }
+}
+
+/* Every index that a majority of conf has, the highest of them, by trying all. */
+static uint64_t naive_match(unsigned voters, const uint64_t *match)
+{
+    uint64_t best = 0;
+
+    for (uint64_t index = 1; index <= 3; index++) {
+        size_t have = 0;
+
+        for (unsigned i = 0; i < 4; i++) {
+            have += (voters >> i & 1) != 0 && match[i] >= index;
+        }
+        best = 2 * have > bits(voters) ? index : best;
+    }
+    return best;
+}
+
+static void check_match(unsigned before, unsigned now, unsigned in, const uint64_t *match)
+{
+    enum { CHANGED_AT = 2 };
+    struct raft r = {.options.id = 1, .stable.index = match[0]};
+    struct raft_conf old = conf_of_bits(in, before), new = conf_of_bits(in, now);
+    uint64_t want = naive_match(now, match), alone = naive_match(before, match);
+
+    raft_confs_init(&r.confs, 0, &old);
+    raft_confs_push(&r.confs, CHANGED_AT, &new);
+    raft_peers_rebuild(&r);
+    for (size_t i = 0; i < r.n_peers; i++) {
+        r.peers[i].match = match[r.peers[i].id - 1];
+    }
+    if ((before & ~now) == 0 && bits(now) == bits(before) + 1) {
+        alone = alone < CHANGED_AT ? alone : CHANGED_AT;
+        want = want > alone ? want : alone;
+    }
+    assert_int_equal(raft_peers_quorum_match(&r), want);
+    r.commit = CHANGED_AT; /* over: the new one alone counts */
+    assert_int_equal(raft_peers_quorum_match(&r), naive_match(now, match));
+    raft_peers_deinit(&r);
+    raft_confs_deinit(&r.confs);
+}
+
+/* Four members, every set of voters before and after a change of at most one, every match from 0 to
+ * 3: learners never count, a voter that is being added is not waited for up to its entry. */
+TEST(quorum, what_commits_equals_naive_counting_for_all_changes_among_four)
+{
+    for (unsigned all = 0; all < 256; all++) {
+        unsigned before = all & 15, now = all >> 4;
+
+        if (before == 0 || now == 0 || bits(before ^ now) > 1) {
+            continue;
+        }
+        for (unsigned m = 0; m < 256; m++) {
+            uint64_t match[4] = {m & 3, m >> 2 & 3, m >> 4 & 3, m >> 6};
+
+            check_match(before, now, 15, match);
+        }
+    }
+}
+
 /* ---- the log ---- */
 
 static struct raft_entry entry(uint64_t term, uint64_t index, struct buf *payload)
@@ -406,6 +498,8 @@ TEST(hostile, no_message_breaks_a_member)
 TEST_MAIN(UNIT(quorum, value_equals_naive_counting),
     UNIT(quorum, votes_equal_naive_counting_for_all_small_sizes),
     UNIT(quorum, majorities_of_neighbouring_configurations_meet),
+    UNIT(quorum, majorities_meet_for_every_change_of_one_voter_among_four),
+    UNIT(quorum, what_commits_equals_naive_counting_for_all_changes_among_four),
     UNIT(log, equals_a_plain_array_under_random_changes),
     UNIT(log, compaction_keeps_payloads_until_reaped),
     UNIT(stable, late_completion_says_nothing_of_replaced_entries),
