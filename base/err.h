@@ -16,6 +16,7 @@
     X(DUPLICATE_KEY, "etcdserver: duplicate key given in txn request", 3)                          \
     X(INVALID_SORT, "etcdserver: invalid sort option", 3)                                          \
     X(TOO_LARGE, "etcdserver: request is too large", 3)                                            \
+    X(BAD_PEER_URLS, "etcdserver: given member URLs are invalid", 3)                               \
     X(COMPACTED, "etcdserver: mvcc: required revision has been compacted", 11)                     \
     X(FUTURE_REV, "etcdserver: mvcc: required revision is a future revision", 11)                  \
     X(LEASE_TTL_TOO_LARGE, "etcdserver: too large lease TTL", 11)                                  \
@@ -23,10 +24,19 @@
     X(TOO_MANY_REQUESTS, "etcdserver: too many requests", 8)                                       \
     X(LEASE_NOT_FOUND, "etcdserver: requested lease not found", 5)                                 \
     X(MEMBER_NOT_FOUND, "etcdserver: member not found", 5)                                         \
+    X(PEER_URL_EXISTS, "etcdserver: Peer URLs already exists", 9)                                  \
+    X(NOT_ENOUGH_STARTED, "etcdserver: re-configuration failed due to not enough started members", \
+        9)                                                                                         \
+    X(NOT_LEARNER, "etcdserver: can only promote a learner member", 9)                             \
+    X(LEARNER_NOT_READY,                                                                           \
+        "etcdserver: can only promote a learner member which is in sync with leader", 9)           \
+    X(TOO_MANY_LEARNERS, "etcdserver: too many learner members in cluster", 9)                     \
+    X(BAD_TRANSFEREE, "etcdserver: bad leader transferee", 9)                                      \
     X(LEASE_EXISTS, "etcdserver: lease already exists", 9)                                         \
     X(NOT_LEADER, "etcdserver: not leader", 9)                                                     \
     X(NOT_CAPABLE, "etcdserver: not capable", 9)                                                   \
     X(LEARNER, "etcdserver: rpc not supported for learner", 9)                                     \
+    X(UNHEALTHY, "etcdserver: unhealthy cluster", 14)                                              \
     X(NO_LEADER, "etcdserver: no leader", 14)                                                      \
     X(LEADER_CHANGED, "etcdserver: leader changed", 14)                                            \
     X(STOPPED, "etcdserver: server stopped", 14)                                                   \
@@ -36,6 +46,7 @@
     X(TIMEOUT_CONNECTION, "etcdserver: request timed out, possibly due to connection lost", 14)    \
     X(TIMEOUT_APPLIED,                                                                             \
         "etcdserver: request timed out, waiting for the applied index took too long", 14)          \
+    X(TIMEOUT_TRANSFER, "etcdserver: request timed out, leader transfer took too long", 14)        \
     X(CORRUPT_CLUSTER, "etcdserver: corrupt cluster", 15)                                          \
     X(UNIMPLEMENTED, "not implemented", 12)                                                        \
     X(BAD_REQUEST, "malformed request", 3)                                                         \

@@ -27,6 +27,11 @@ enum store_kind {
     STORE_LEASE_LIST,
     STORE_MEMBER_LIST, /* linearizable flag in member_list */
     STORE_STATUS,
+    STORE_MEMBER_ADD,     /* member: peer_urls, learner */
+    STORE_MEMBER_REMOVE,  /* member: id */
+    STORE_MEMBER_UPDATE,  /* member: id, peer_urls */
+    STORE_MEMBER_PROMOTE, /* member: id */
+    STORE_MOVE_LEADER,    /* member: id; the leader alone does it */
     STORE_KIND_END,
 };
 
@@ -47,6 +52,15 @@ struct store_member {
 
 #define STORE_UNDER_REPAIR                                                                         \
     "this member's disk lost data; it is fetching it from the other members and does not vote"
+
+/* A change of the members. One at a time is under way in a cluster, the others wait for it; the
+ * leader does it, for a call of any member. */
+struct store_member_request {
+    uint64_t id;
+    const char *const *peer_urls;
+    size_t n_peer_urls;
+    bool learner;
+};
 
 struct store_status_reply {
     const char *etcd_version; /* what clients parse */
@@ -75,7 +89,8 @@ struct store_reply {
         struct {
             const struct store_member *list;
             size_t n;
-        } members;
+            const struct store_member *added; /* STORE_MEMBER_ADD: its element of list */
+        } members;                            /* of STORE_MEMBER_*: as they are after the call */
         struct store_status_reply status;
     };
 };
@@ -104,6 +119,7 @@ struct store_call {
         struct {
             bool linearizable;
         } member_list;
+        struct store_member_request member;
     };
     store_cb cb;
     store_part_cb part; /* NULL: the whole reply at once, however long that takes */
@@ -145,6 +161,9 @@ int64_t store_compacted_revision(struct store *s);
 
 struct store_header store_header(struct store *s); /* the current one */
 bool store_has_leader(struct store *s);
+/* This member has no vote yet: it answers STORE_STATUS and serializable STORE_RANGE only, other
+ * calls with DECREE_ELEARNER. Doors that call nothing (watches) ask here. */
+bool store_is_learner(struct store *s);
 /* Milliseconds without a leader, 0 while there is one: `hasleader` streams are cut by it. */
 uint64_t store_leaderless_ms(struct store *s);
 

@@ -249,6 +249,57 @@ int decode_member_list(
     return 0;
 }
 
+/* protobuf-c has made C strings of the URLs; they live as long as the message. */
+int decode_member_add(
+    const ProtobufCMessage *m, struct arena *arena _unused_, struct store_call *call)
+{
+    const Etcdserverpb__MemberAddRequest *a = (const Etcdserverpb__MemberAddRequest *)m;
+
+    call->kind = STORE_MEMBER_ADD;
+    call->member = (struct store_member_request){.peer_urls = (const char *const *)a->peerurls,
+        .n_peer_urls = a->n_peerurls,
+        .learner = a->islearner};
+    return 0;
+}
+
+int decode_member_remove(
+    const ProtobufCMessage *m, struct arena *arena _unused_, struct store_call *call)
+{
+    call->kind = STORE_MEMBER_REMOVE;
+    call->member =
+        (struct store_member_request){.id = ((const Etcdserverpb__MemberRemoveRequest *)m)->id};
+    return 0;
+}
+
+int decode_member_update(
+    const ProtobufCMessage *m, struct arena *arena _unused_, struct store_call *call)
+{
+    const Etcdserverpb__MemberUpdateRequest *u = (const Etcdserverpb__MemberUpdateRequest *)m;
+
+    call->kind = STORE_MEMBER_UPDATE;
+    call->member = (struct store_member_request){
+        .id = u->id, .peer_urls = (const char *const *)u->peerurls, .n_peer_urls = u->n_peerurls};
+    return 0;
+}
+
+int decode_member_promote(
+    const ProtobufCMessage *m, struct arena *arena _unused_, struct store_call *call)
+{
+    call->kind = STORE_MEMBER_PROMOTE;
+    call->member =
+        (struct store_member_request){.id = ((const Etcdserverpb__MemberPromoteRequest *)m)->id};
+    return 0;
+}
+
+int decode_move_leader(
+    const ProtobufCMessage *m, struct arena *arena _unused_, struct store_call *call)
+{
+    call->kind = STORE_MOVE_LEADER;
+    call->member =
+        (struct store_member_request){.id = ((const Etcdserverpb__MoveLeaderRequest *)m)->targetid};
+    return 0;
+}
+
 int decode_status(
     const ProtobufCMessage *m _unused_, struct arena *arena _unused_, struct store_call *call)
 {

@@ -25,6 +25,11 @@ int decode_lease_keepalive(const ProtobufCMessage *m, struct arena *arena, struc
 int decode_lease_ttl(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
 int decode_lease_list(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
 int decode_member_list(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_member_add(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_member_remove(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_member_update(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_member_promote(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_move_leader(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
 int decode_status(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
 
 #endif

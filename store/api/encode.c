@@ -134,7 +134,7 @@ static void lease_list_fields(struct pbw *w, const struct lease_list_reply *r)
     }
 }
 
-static void member(struct pbw *w, const struct store_member *m)
+static void member(struct pbw *w, unsigned field, const struct store_member *m)
 {
     size_t mark = pbw_size(w);
 
@@ -147,7 +147,14 @@ static void member(struct pbw *w, const struct store_member *m)
     }
     pbw_bytes(w, 2, bytes_str(m->name));
     pbw_u64(w, 1, m->id);
-    pbw_message(w, 2, mark);
+    pbw_message(w, field, mark);
+}
+
+static void members(struct pbw *w, unsigned field, const struct store_reply *reply)
+{
+    for (size_t i = reply->members.n; i > 0; i--) {
+        member(w, field, &reply->members.list[i - 1]);
+    }
 }
 
 static void status_fields(struct pbw *w, const struct store_status_reply *s)
@@ -193,12 +200,20 @@ void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply 
     case STORE_LEASE_LIST:
         lease_list_fields(w, &reply->lease_list);
         break;
-    case STORE_MEMBER_LIST:
-        for (size_t i = reply->members.n; i > 0; i--) {
-            member(w, &reply->members.list[i - 1]);
-        }
+    case STORE_MEMBER_ADD:
+        members(w, 3, reply);
+        member(w, 2, reply->members.added);
         header.revision = 0; /* cluster replies speak of no revision */
         break;
+    case STORE_MEMBER_LIST:
+    case STORE_MEMBER_REMOVE:
+    case STORE_MEMBER_UPDATE:
+    case STORE_MEMBER_PROMOTE:
+        members(w, 2, reply);
+        header.revision = 0;
+        break;
+    case STORE_MOVE_LEADER:
+        return; /* as etcd: not even a header */
     case STORE_STATUS:
         status_fields(w, &reply->status);
         break;

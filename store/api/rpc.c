@@ -762,6 +762,10 @@ static void rpc_start(struct exchange *ex)
         refuse(ex, GRPC_INTERNAL, "malformed grpc-timeout");
         return;
     }
+    if (method_is_stream(rpc->method) && store_is_learner(ex->api->store)) {
+        refuse(ex, err_grpc_status(DECREE_ELEARNER), err_text(DECREE_ELEARNER));
+        return;
+    }
     if (ex->has_leader && !store_has_leader(ex->api->store)) {
         refuse(ex, err_grpc_status(DECREE_ENO_LEADER), err_text(DECREE_ENO_LEADER));
         return;

@@ -93,6 +93,14 @@ static void on_status(struct store *s)
     }
     core_repair_status(s, &before);
     core_leases_status(s);
+    core_changes_status(s);
+    core_mark(s);
+}
+
+void core_send_frame(struct store *s, uint64_t to, struct buf *frame)
+{
+    s->env->send(s->env->data, to, &frame, 1);
+    s->flush_due = true;
     core_mark(s);
 }
 
@@ -130,7 +138,11 @@ static void step_raft(struct store *s)
         uint64_t applied = s->applied;
 
         core_calls_propose(s);
+        core_changes_step(s);
         core_reads_begin(s);
+        if (core_links_refresh(s)) {
+            s->env->members_changed(s->env->data); /* before something is sent to a new one */
+        }
         if (!take_update(s) && s->commit <= s->applied) {
             return;
         }
@@ -145,8 +157,7 @@ static void step_raft(struct store *s)
 
 static void tell_members(struct store *s)
 {
-    if (s->members_moved) {
-        s->members_moved = false;
+    if (core_links_refresh(s)) {
         s->env->members_changed(s->env->data);
     }
 }
@@ -275,6 +286,7 @@ void core_tick(struct store *s)
     core_reads_tick(s);
     core_leases_tick(s);
     core_forward_tick(s);
+    core_changes_tick(s);
     core_sends_tick(s);
     core_recv_tick(s);
     core_repair_tick(s);
@@ -357,6 +369,12 @@ void core_frame(struct store *s, uint64_t from, struct bytes body)
         break;
     case FRAME_PROPOSALS_REFUSED:
         core_on_proposals_refused(s, from, body);
+        break;
+    case FRAME_MEMBER_ASK:
+        core_on_member_ask(s, from, body);
+        break;
+    case FRAME_MEMBER_ANSWER:
+        core_on_member_answer(s, body);
         break;
     default:
         log_debug("frame of an unknown kind dropped from=%016" PRIx64, from);
@@ -475,14 +493,13 @@ int64_t store_compacted_revision(struct store *s)
 
 void store_metrics(struct store *s, struct store_metrics *ret)
 {
-    const struct store_member *self = members_find(&s->members, s->id);
     struct wal_stats wal;
 
     wal_stats(s->wal, &wal);
     *ret = (struct store_metrics){
         .has_leader = store_has_leader(s),
         .is_leader = core_leads(s),
-        .is_learner = self != NULL && self->learner,
+        .is_learner = core_is_learner(s),
         .repairing = s->status.repairing,
         .leader_changes = s->leader_changes,
         .proposals_committed = s->commit,
@@ -507,9 +524,9 @@ void store_metrics(struct store *s, struct store_metrics *ret)
     s->env->peer_metrics(s->env->data, ret);
 }
 
-bool core_is_founding(const struct store *s)
+bool core_is_new(const struct store *s)
 {
-    return s->state == CORE_FOUNDING;
+    return s->fresh;
 }
 
 void core_set_incarnation(struct store *s, uint64_t incarnation)
@@ -531,6 +548,21 @@ uint64_t core_cluster_id(const struct store *s)
 const struct members *core_members(const struct store *s)
 {
     return &s->members;
+}
+
+const struct members *core_links(const struct store *s)
+{
+    return &s->links;
+}
+
+bool core_was_removed(const struct store *s)
+{
+    return members_is_removed(&s->members, s->id);
+}
+
+bool store_is_learner(struct store *s)
+{
+    return core_is_learner(s);
 }
 
 uint64_t core_hash(const struct store *s)

@@ -78,6 +78,7 @@ enum call_state {
     CALL_SLICING,       /* a large range that is being read */
     CALL_SLICING_LATER, /* one for which there is no place yet */
     CALL_COMPACTING,    /* a physical compaction that is applied and not finished */
+    CALL_CHANGING,      /* a change of the members, see core_member.c */
     CALL_STATE_END,
 };
 
@@ -92,6 +93,17 @@ struct calls {
     /* Forwarded ones up to this id and of this term are in doubt, see core_forward.c. */
     uint64_t doubt_id, doubt_term;
     unsigned doubt_ticks; /* until they are answered so; 0: none is */
+};
+
+/* Changes of the members: one of them is in the log at a time. */
+struct changes {
+    struct list waiting;        /* for this leader to begin them, or for the leader to be asked */
+    struct list asked;          /* of the leader of term_ */
+    struct list flying;         /* the call of the entry below, unless its owner cancelled it */
+    struct raft_entry_id entry; /* proposed by this leader, not applied yet; {0, 0} = none */
+    uint64_t added;             /* the member it adds */
+    struct list moving;         /* leadership transfers */
+    bool hold;                  /* who was asked does not lead: wait for a tick */
 };
 
 /* Reads that share one read index. */
@@ -173,7 +185,12 @@ struct store {
     struct raft_conf conf; /* as of `applied`, with members: what a snapshot carries */
     struct members members;
     bool members_moved;
-    struct arena apply_arena; /* of one entry; no ceiling (mvcc.h) */
+    bool members_assumed;  /* nothing has been applied yet that says who the members are */
+    struct members joined; /* as others told a member whose log does not say so yet */
+    struct members links;  /* whom to be connected with, see core_links */
+    struct raft_entry_id links_conf; /* the configuration's entry that links was made from */
+    bool fresh;                      /* the directory was new */
+    struct arena apply_arena;        /* of one entry; no ceiling (mvcc.h) */
 
     uint64_t commit, applied, applied_term;
     uint64_t snap_index;       /* of the newest durable snapshot */
@@ -193,6 +210,7 @@ struct store {
     struct calls calls;
     struct reads reads;
     struct ranges ranges;
+    struct changes changes;
     struct leases leases;
     bool compacting, watching; /* slices to do */
     bool no_space;
@@ -205,8 +223,8 @@ struct store {
     struct list sends; /* struct snap_send */
     struct snap_recv recv;
     struct {
-        uint64_t begun_ms; /* of the repair, if one is under way */
-        uint64_t said_ms;  /* why it lasts */
+        uint64_t begun_ms;                 /* of the repair, if one is under way */
+        uint64_t said_ms;                  /* why it lasts */
         uint64_t others[RAFT_MEMBERS_MAX]; /* leader: under repair, as the log has been told */
         size_t n_others;
     } repair;
@@ -292,6 +310,28 @@ void core_on_proposals_refused(struct store *s, uint64_t from, struct bytes body
 void core_forward_doubt(struct store *s);
 void core_forward_tick(struct store *s);
 
+/* ---- core_member.c: changes of the members ---- */
+
+void core_changes_init(struct store *s);
+/* Checks what can be checked at any member. Takes the call in, or returns why not. */
+int core_change_admit(struct store *s, struct store_call *c);
+int core_move_leader_admit(struct store *s, struct store_call *c);
+/* Begins or asks for what waits. */
+void core_changes_step(struct store *s);
+void core_changes_tick(struct store *s);
+void core_changes_status(struct store *s); /* role, leader or term changed */
+/* The configuration entry id has been applied. */
+void core_change_applied(struct store *s, struct raft_entry_id id);
+/* What was under way will not be applied any more, or not here. */
+void core_changes_outcome_unknown(struct store *s);
+void core_on_member_ask(struct store *s, uint64_t from, struct bytes body);
+void core_on_member_answer(struct store *s, struct bytes body);
+/* Makes s->links anew if who the members are has changed; says whether it did. */
+bool core_links_refresh(struct store *s);
+bool core_is_learner(const struct store *s);
+/* The bytes of a configuration entry that makes these the members. */
+struct buf *core_conf_payload(const struct members *m);
+
 /* ---- core_read.c: reads ---- */
 
 void core_reads_init(struct store *s);
@@ -311,6 +351,8 @@ bool core_reads_busy(const struct store *s);
 void core_reads_tick(struct store *s);
 /* The leader changed: every round on its way is asked again. */
 void core_reads_restart(struct store *s);
+/* A frame beside raft's; leaves at the end of the turn, which this makes sure there is. */
+void core_send_frame(struct store *s, uint64_t to, struct buf *frame);
 void core_reads_deinit(struct store *s);
 
 /* ---- core_replay.c ---- */

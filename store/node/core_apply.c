@@ -129,6 +129,16 @@ static void apply_normal(struct store *s, const struct raft_entry *re)
     }
 }
 
+static size_t learners(const struct members *m)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->n; i++) {
+        n += m->list[i].learner;
+    }
+    return n;
+}
+
 static void apply_conf(struct store *s, const struct raft_entry *re)
 {
     struct bytes context;
@@ -138,9 +148,15 @@ static void apply_conf(struct store *s, const struct raft_entry *re)
         members_decode(context, &members) < 0) {
         decree_fatal("configuration entry %" PRIu64 " cannot be read", re->id.index);
     }
-    members_deinit(&s->members);
-    s->members = members;
+    if (s->members_assumed) {
+        members_deinit(&s->members); /* not applied by anybody: nothing of it counts */
+        s->members_assumed = false;
+    }
+    members_take(&s->members, &members);
     s->members_moved = true;
+    log_info("members are n=%zu learners=%zu removed=%zu index=%" PRIu64, s->members.n,
+        learners(&s->members), s->members.n_removed, re->id.index);
+    core_change_applied(s, re->id);
 }
 
 /* One entry; the callbacks of its call may submit and cancel others, and step nothing. */

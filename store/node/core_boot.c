@@ -3,6 +3,9 @@
  *     open the log -> new: stamp it, write the founding entry    -> raft
  *                  -> old: is it this member's? load the snapshot -> raft -> entries as they commit
  *
+ *                  -> new, the cluster exists: ask its members who it is, stamp it, an empty log ->
+ * raft
+ *
  * All founding members write the same first entry from the same list, so that they agree on their
  * configuration before they have spoken. Until it is durable nothing is stepped. A crash between
  * stamp and entry leaves a log without either: it is founded again, with the same bytes. A damaged
@@ -26,6 +29,7 @@ static void copy_options(struct store *s, const struct core_options *o)
     s->o.founders = NULL;
     s->o.token = NULL;
     s->o.peer_urls = NULL;
+    s->o.join = NULL;
     s->o.name = keep_str(s, o->name);
     s->o.data_dir = keep_str(s, o->data_dir);
     for (size_t i = 0; i < o->n_client_urls; i++) {
@@ -68,13 +72,6 @@ static int check_own_urls(const struct core_options *o, struct err *reterr)
 
 static int check_founding(const struct core_options *o, struct err *reterr)
 {
-    if (o->existing) {
-        return err_set(reterr, DECREE_EINVALID_CONFIG,
-            "%s is empty, but the cluster is said to exist: this version cannot add a member to a "
-            "running cluster, and a member that lost its data must not come back under its old "
-            "name; give back its data directory, or found a new cluster",
-            o->data_dir);
-    }
     if (o->founders == NULL || members_find_name(o->founders, o->name) == NULL) {
         return err_set(reterr, DECREE_EINVALID_CONFIG,
             "the initial cluster has no member named %s: it must list every member, this one too",
@@ -94,18 +91,18 @@ static int check_other_founders(
         return 0; /* not given, or this member alone */
     }
     for (size_t i = 0; i < o->founders->n; i++) {
-        known += members_find(&s->members, o->founders->list[i].id) != NULL;
+        known += members_find_url(&s->links, o->founders->list[i].peer_urls[0]) != NULL;
     }
-    if (s->members.n == 1) {
+    if (s->links.n == 1) {
         return err_set(reterr, DECREE_EINVALID_CONFIG,
             "%s holds a cluster of this member alone, but the initial cluster lists %zu members: "
             "remove the directory if nothing in it is needed, or start without that list",
             o->data_dir, o->founders->n);
     }
-    if (known != o->founders->n || known != s->members.n) {
+    if (known != o->founders->n || known != s->links.n) {
         log_warn("the initial cluster is read on the very first start only, and differs from the "
                  "members known here: listed=%zu of_them_known=%zu members=%zu dir=%s",
-            o->founders->n, known, s->members.n, o->data_dir);
+            o->founders->n, known, s->links.n, o->data_dir);
     }
     return 0;
 }
@@ -122,11 +119,21 @@ static int check_owner(const struct store *s, const struct core_options *o, stru
             "for one with token \"%s\"",
             o->data_dir, s->cluster_id, s->members.token, o->token);
     }
-    if (self == NULL || strcmp(self->name, o->name) != 0) {
+    if (self == NULL) {
+        /* Its log does not go as far as its own entry yet, or goes beyond its end. */
+        return members_is_removed(&s->members, s->id)
+            ? err_set(reterr, DECREE_EINVALID_CONFIG,
+                  "%s belongs to member %016" PRIx64
+                  ", which has been removed from the cluster: remove the directory and add the "
+                  "member anew",
+                  o->data_dir, s->id)
+            : 0;
+    }
+    if (self->name[0] != 0 && strcmp(self->name, o->name) != 0) {
         return err_set(reterr, DECREE_EINVALID_CONFIG,
             "%s belongs to member %016" PRIx64 " \"%s\" of cluster %016" PRIx64
             ", but this process was started as \"%s\"",
-            o->data_dir, s->id, self != NULL ? self->name : "", s->cluster_id, o->name);
+            o->data_dir, s->id, self->name, s->cluster_id, o->name);
     }
     return check_other_founders(s, o, reterr);
 }
@@ -146,25 +153,10 @@ static void founding_on_done(struct wal_append_req *req, int status)
     core_campaign_if_alone(s);
 }
 
-/* The configuration entry that every founder writes. */
-static struct buf *founding_payload(const struct members *founders)
-{
-    _cleanup_strbuf_ struct strbuf context = {0};
-    _cleanup_strbuf_ struct strbuf payload = {0};
-    struct raft_conf conf = {0};
-
-    for (size_t i = 0; i < founders->n; i++) {
-        conf.members[conf.n++] = (struct raft_member){.id = founders->list[i].id};
-    }
-    members_encode(founders, &context);
-    raft_conf_encode(&conf, strbuf_bytes(&context), &payload);
-    return buf_copy(strbuf_bytes(&payload));
-}
-
 static int found(
     struct store *s, const struct core_options *o, struct raft_entry *ret, struct err *reterr)
 {
-    struct buf *payload = founding_payload(o->founders);
+    struct buf *payload = core_conf_payload(o->founders); /* the same bytes at every founder */
 
     *ret = raft_bootstrap_entry(payload);
     s->founding_entry = (struct wal_entry){.index = ret->id.index,
@@ -187,17 +179,132 @@ static int found(
     return 0;
 }
 
+/* ---- joining ---- */
+
+/* Asks the cluster; what it says ends up in s->joined. */
+static int ask_cluster(
+    struct store *s, const struct core_options *o, uint64_t *ret_cluster_id, struct err *reterr)
+{
+    struct core_join join = {0};
+    int err = check_founding(o, reterr);
+
+    decree_assert(o->join != NULL);
+    if (err == 0) {
+        err = o->join(
+            o->join_data, o->founders, members_find_name(o->founders, o->name), &join, reterr);
+    }
+    if (err == 0) {
+        s->joined = join.members;
+        *ret_cluster_id = join.cluster_id;
+    }
+    return err;
+}
+
+/* Which of its members the cluster means by this one's URLs: one that was added and has never been
+ * started. */
+static int find_own_place(
+    const struct store *s, const struct core_options *o, uint64_t *ret_id, struct err *reterr)
+{
+    const struct store_member *self = members_find_name(o->founders, o->name);
+    const struct store_member *place = members_find_url(&s->joined, self->peer_urls[0]);
+
+    if (place == NULL) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "the cluster has no member at %s: add it first (decree member add %s --peer-urls %s), "
+            "then start it",
+            self->peer_urls[0], o->name, self->peer_urls[0]);
+    }
+    if (!members_same_urls(place, self->peer_urls, self->n_peer_urls)) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "the cluster lists member %016" PRIx64 " at %s with %zu URLs, but this process was "
+            "started with %zu others: both must be the same",
+            place->id, self->peer_urls[0], place->n_peer_urls, self->n_peer_urls);
+    }
+    if (place->incarnation != 0 || place->name[0] != 0) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "%s is empty, but member %016" PRIx64 " \"%s\" at %s has been started before: a member "
+            "that lost its data must not come back as the same one; give back its data directory, "
+            "or "
+            "replace it (decree member replace %s --peer-urls %s)",
+            o->data_dir, place->id, place->name, self->peer_urls[0], place->name,
+            self->peer_urls[0]);
+    }
+    *ret_id = place->id;
+    return 0;
+}
+
 static int stamp(
     struct store *s, const struct core_options *o, struct wal_recovery *rec, struct err *reterr)
 {
-    int err = check_founding(o, reterr);
+    int err;
+
+    if (o->existing) {
+        err = ask_cluster(s, o, &rec->identity.cluster_id, reterr);
+        if (err == 0) {
+            err = find_own_place(s, o, &rec->identity.member_id, reterr);
+        }
+        if (err == 0) {
+            log_info("joining cluster=%016" PRIx64 " member=%016" PRIx64
+                     " name=%s members=%zu learner=%d dir=%s",
+                rec->identity.cluster_id, rec->identity.member_id, o->name, s->joined.n,
+                members_find(&s->joined, rec->identity.member_id)->learner, o->data_dir);
+        }
+    } else {
+        err = check_founding(o, reterr);
+        if (err == 0) {
+            rec->identity.cluster_id = members_cluster_id(o->founders);
+            rec->identity.member_id = members_find_name(o->founders, o->name)->id;
+        }
+    }
+    return err < 0 ? err : wal_create(s->wal, rec->identity, reterr);
+}
+
+/* A directory that is stamped and has no entry yet: of a founder, or of one that joins? Ids of
+ * members that were added are never those that founders compute. */
+static bool is_joining(const struct store *s, const struct core_options *o)
+{
+    const struct store_member *self =
+        o->founders != NULL ? members_find_name(o->founders, o->name) : NULL;
+
+    return s->joined.n != 0 || self == NULL || self->id != s->id;
+}
+
+/* Stamped in an earlier run, which ended before anything came: the addresses of the others are
+ * asked for again. */
+static int join_again(struct store *s, const struct core_options *o, struct err *reterr)
+{
+    uint64_t cluster_id;
+    int err;
+
+    if (s->joined.n != 0) {
+        return 0;
+    }
+    err = ask_cluster(s, o, &cluster_id, reterr);
+    if (err < 0) {
+        return err;
+    }
+    if (cluster_id != s->cluster_id || members_find(&s->joined, s->id) == NULL) {
+        return err_set(reterr, DECREE_EINVALID_CONFIG,
+            "%s belongs to member %016" PRIx64 " of cluster %016" PRIx64
+            ", which %s: remove the directory and add the member anew",
+            o->data_dir, s->id, s->cluster_id,
+            cluster_id != s->cluster_id ? "is not the cluster that answers"
+                                        : "has removed it or never added it");
+    }
+    return 0;
+}
+
+/* Nothing is in the log: all comes from the leader. */
+static int begin_empty(struct store *s, const struct core_options *o, struct err *reterr)
+{
+    int err = join_again(s, o, reterr);
 
     if (err < 0) {
         return err;
     }
-    rec->identity.cluster_id = members_cluster_id(o->founders);
-    rec->identity.member_id = members_find_name(o->founders, o->name)->id;
-    return wal_create(s->wal, rec->identity, reterr);
+    members_copy(&s->joined, &s->members);
+    s->members.n = 0;
+    return 0;
 }
 
 /* ---- recovery ---- */
@@ -305,15 +412,21 @@ static int restore(
     bool is_empty = rec->n_entries == 0 && !rec->has_snapshot;
     size_t n = is_empty ? 1 : rec->n_entries;
     _cleanup_free_ struct raft_entry *entries = xcalloc(n + 1, sizeof(*entries));
+    bool joining;
     int err = 0;
 
+    s->members_assumed = !rec->has_snapshot;
     if (rec->has_snapshot) {
         err = load_snapshot(s, rec, reterr);
     } else {
         s->mvcc = mvcc_new();
     }
+    joining = is_empty && !rec->repairing && is_joining(s, o);
     if (err == 0 && is_empty && rec->repairing) {
         err = core_repair_members(s, o, reterr);
+        n = 0;
+    } else if (err == 0 && joining) {
+        err = begin_empty(s, o, reterr);
         n = 0;
     } else if (err == 0 && is_empty) {
         err = check_founding(o, reterr);
@@ -330,12 +443,13 @@ static int restore(
         err = members_from_entry(s, &entries[0], reterr);
     }
     if (err == 0) {
-        err = check_owner(s, o, reterr);
+        err = start_raft(s, rec, entries, n, reterr);
     }
     if (err == 0) {
-        err = core_repair_log(s, rec, reterr);
+        (void)core_links_refresh(s);
+        err = check_owner(s, o, reterr);
     }
-    return err < 0 ? err : start_raft(s, rec, entries, n, reterr);
+    return err < 0 ? err : core_repair_log(s, rec, reterr);
 }
 
 static void log_found(const struct store *s, const struct wal_recovery *rec, uint64_t begun_ms)
@@ -394,6 +508,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     core_calls_init(s);
     core_reads_init(s);
     core_ranges_init(s);
+    core_changes_init(s);
     s->state = CORE_RUNNING;
     s->leaderless_since_ms = core_now(s);
     s->members_moved = true;
@@ -407,6 +522,7 @@ int core_open(const struct core_options *o, const struct core_env *env, struct s
     struct store *s = xcalloc(1, sizeof(*s));
     struct wal_recovery rec = {0};
     uint64_t begun_ms;
+    bool rec_is_new;
     int err;
 
     decree_assert(o->heartbeat_ms > 0 && o->election_ticks > 1 && o->snapshot_count > 0);
@@ -419,6 +535,7 @@ int core_open(const struct core_options *o, const struct core_env *env, struct s
     if (err == 0 && !rec.is_new) {
         log_found(s, &rec, begun_ms);
     }
+    rec_is_new = rec.is_new;
     wal_recovery_deinit(&rec);
     if (err < 0) {
         s->state = CORE_STOPPED;
@@ -428,6 +545,7 @@ int core_open(const struct core_options *o, const struct core_env *env, struct s
     if (s->state == CORE_RUNNING) {
         core_campaign_if_alone(s);
     }
+    s->fresh = rec_is_new;
     core_mark(s);
     *ret = s;
     return 0;
@@ -473,6 +591,8 @@ struct store *core_close(struct store *s)
     raft_free(s->raft);
     mvcc_free(s->mvcc);
     members_deinit(&s->members);
+    members_deinit(&s->joined);
+    members_deinit(&s->links);
     arena_deinit(&s->apply_arena);
     buf_unref(s->founding_entry.payload);
     arena_deinit(&s->options_arena);

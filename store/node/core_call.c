@@ -5,7 +5,8 @@
  *              |               ^------- new leadership -----'  (COMPACTING in between if physical)
  *              |---------> READING --read index, applied--> answer      (core_read.c)
  *              |                      `--large range--> SLICING --> answer (core_range.c)
- *              `---------> FORWARDED --leader's answer--> answer        (core_lease.c)
+ *              |---------> FORWARDED --leader's answer--> answer        (core_lease.c)
+ *              `---------> CHANGING --leader's answer, applied--> answer (core_member.c)
  *
  * A proposal of an older leadership is dead once an entry of a newer one has been applied here: the
  * log of that point holds everything that can still be committed from before, and forwarded
@@ -307,12 +308,20 @@ static int admit_read(struct store *s, struct store_call *c, bool serializable)
     return 0;
 }
 
+static bool learner_may(const struct store_call *c)
+{
+    return c->kind == STORE_STATUS || (c->kind == STORE_RANGE && c->range.serializable);
+}
+
 static int admit(struct store *s, struct store_call *c)
 {
     int err;
 
     if (s->state == CORE_STOPPED) {
         return DECREE_ESTOPPED;
+    }
+    if (core_is_learner(s) && !learner_may(c)) {
+        return DECREE_ELEARNER;
     }
     switch (c->kind) {
     case STORE_RANGE:
@@ -344,6 +353,13 @@ static int admit(struct store *s, struct store_call *c)
     case STORE_STATUS:
         core_read_now(s, c);
         return 0;
+    case STORE_MEMBER_ADD:
+    case STORE_MEMBER_REMOVE:
+    case STORE_MEMBER_UPDATE:
+    case STORE_MEMBER_PROMOTE:
+        return core_change_admit(s, c);
+    case STORE_MOVE_LEADER:
+        return core_move_leader_admit(s, c);
     case STORE_KIND_END:
         break;
     }
@@ -439,6 +455,9 @@ void core_calls_new_term(struct store *s, uint64_t term)
 {
     struct list dead;
 
+    if (s->changes.entry.term != 0 && s->changes.entry.term < term) {
+        core_changes_outcome_unknown(s);
+    }
     list_init(&dead);
     while (!list_empty(&s->calls.proposed)) {
         struct store_call *c = list_entry(s->calls.proposed.next, struct store_call, link_);
@@ -466,6 +485,9 @@ static int timeout_status(const struct store *s, const struct store_call *c)
     uint64_t window = 2 * core_election_ms(s);
     struct raft_status now;
 
+    if (c->kind == STORE_MOVE_LEADER) {
+        return DECREE_ETIMEOUT_TRANSFER;
+    }
     if (elected > begun && begun + window > elected) {
         return DECREE_ETIMEOUT_LEADER_FAIL;
     }
@@ -505,6 +527,7 @@ void core_calls_outcome_unknown(struct store *s)
         s->calls.failed++;
         core_refuse(s, c, DECREE_ELEADER_CHANGED);
     }
+    core_changes_outcome_unknown(s);
 }
 
 void core_calls_fail_all(struct store *s, int status)

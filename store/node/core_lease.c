@@ -201,14 +201,6 @@ void core_leases_tick(struct store *s)
 
 /* ---- questions to the leader ---- */
 
-/* Leaves at the end of the turn, which this makes sure there is. */
-static void send_frame(struct store *s, uint64_t to, struct buf *frame)
-{
-    s->env->send(s->env->data, to, &frame, 1);
-    s->flush_due = true;
-    core_mark(s);
-}
-
 void core_lease_forward(struct store *s, struct store_call *c)
 {
     struct lease_ask ask = {.keepalive = c->kind == STORE_LEASE_KEEPALIVE};
@@ -230,7 +222,7 @@ void core_lease_forward(struct store *s, struct store_call *c)
     }
     ask.sequence = c->id_;
     frame = lease_ask_encode(&ask);
-    send_frame(s, s->status.leader, frame);
+    core_send_frame(s, s->status.leader, frame);
     buf_unref(frame);
 }
 
@@ -245,7 +237,7 @@ static void send_answer(struct store *s, uint64_t to, const struct lease_answer 
 {
     struct buf *frame = lease_answer_encode(answer);
 
-    send_frame(s, to, frame);
+    core_send_frame(s, to, frame);
     buf_unref(frame);
 }
 

@@ -192,8 +192,6 @@ void core_reads_deinit(struct store *s)
 
 static void serve_status(const struct store *s, struct store_status_reply *ret)
 {
-    const struct store_member *self = members_find(&s->members, s->id);
-
     *ret = (struct store_status_reply){
         .etcd_version = STORE_ETCD_VERSION,
         .db_size = mvcc_bytes(s->mvcc),
@@ -202,7 +200,7 @@ static void serve_status(const struct store *s, struct store_status_reply *ret)
         .raft_index = s->commit,
         .raft_term = s->status.term,
         .raft_applied = s->applied,
-        .learner = self != NULL && self->learner,
+        .learner = core_is_learner(s),
         .repair = s->status.repairing ? STORE_UNDER_REPAIR : NULL,
     };
 }

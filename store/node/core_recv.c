@@ -192,6 +192,7 @@ static void swap_state(struct store *s, struct snap_header *h)
     s->members = h->members;
     h->members = (struct members){0};
     s->members_moved = true;
+    s->members_assumed = false;
     s->applied = s->commit = s->snap_index = r->id.index;
     s->applied_term = r->id.term;
     s->log_bytes = 0;

@@ -33,6 +33,46 @@ struct store_member *members_find_name(const struct members *m, const char *name
     return NULL;
 }
 
+bool members_is_removed(const struct members *m, uint64_t id)
+{
+    for (size_t i = 0; i < m->n_removed; i++) {
+        if (m->removed[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_peer_url(const struct store_member *member, const char *url)
+{
+    for (size_t i = 0; i < member->n_peer_urls; i++) {
+        if (strcmp(member->peer_urls[i], url) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const struct store_member *members_find_url(const struct members *m, const char *url)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if (has_peer_url(&m->list[i], url)) {
+            return &m->list[i];
+        }
+    }
+    return NULL;
+}
+
+bool members_same_urls(const struct store_member *member, const char *const *urls, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!has_peer_url(member, urls[i])) {
+            return false;
+        }
+    }
+    return n == member->n_peer_urls;
+}
+
 /* ---- ids ---- */
 
 static uint64_t sha1_head(const void *data, size_t len)
@@ -71,6 +111,20 @@ uint64_t members_cluster_id(const struct members *m)
         }
     }
     return sha1_head(s.data, s.len);
+}
+
+uint64_t members_fresh_id(
+    const struct members *m, const char *const *peer_urls, size_t n, uint64_t nonce)
+{
+    _cleanup_free_ char *salted = NULL;
+    uint64_t id;
+
+    do {
+        free(salted);
+        salted = xasprintf("%s%" PRIu64, m->token, nonce++);
+        id = members_id(peer_urls, n, salted);
+    } while (id == 0 || members_find(m, id) != NULL || members_is_removed(m, id));
+    return id;
 }
 
 /* ---- the founding list ---- */
@@ -250,6 +304,10 @@ void members_encode(const struct members *m, struct strbuf *out)
         encode_urls(out, member->peer_urls, member->n_peer_urls);
         encode_urls(out, member->client_urls, member->n_client_urls);
     }
+    enc_varint(out, m->n_removed);
+    for (size_t i = 0; i < m->n_removed; i++) {
+        enc_u64(out, m->removed[i]);
+    }
 }
 
 /* A text that will be a C string: no NUL in it. */
@@ -281,6 +339,23 @@ static const char *const *decode_urls(struct dec *d, struct arena *a, size_t *re
     return urls;
 }
 
+static void decode_removed(struct dec *d, struct members *ret)
+{
+    uint64_t n = dec_varint(d);
+    uint64_t *list;
+
+    if (n > MEMBERS_REMOVED_MAX || n > dec_left(d) / sizeof(*list)) {
+        d->bad = true;
+        return;
+    }
+    list = arena_calloc(&ret->arena, (size_t)n + 1, sizeof(*list));
+    for (size_t i = 0; i < n; i++) {
+        list[i] = dec_u64(d);
+    }
+    ret->removed = list;
+    ret->n_removed = (size_t)n;
+}
+
 int members_decode(struct bytes b, struct members *ret)
 {
     struct dec d = dec_make(b);
@@ -308,11 +383,145 @@ int members_decode(struct bytes b, struct members *ret)
         }
     }
     ret->n = (size_t)n;
+    decode_removed(&d, ret);
     if (!dec_done(&d)) {
         members_deinit(ret);
         return DECREE_EBAD_REQUEST;
     }
     return 0;
+}
+
+enum { ANSWER_VERSION = 1 };
+
+void members_answer_encode(const struct members *m, uint64_t cluster_id, struct strbuf *out)
+{
+    enc_u8(out, ANSWER_VERSION);
+    enc_u64(out, cluster_id);
+    members_encode(m, out);
+}
+
+int members_answer_decode(struct bytes b, uint64_t *ret_cluster_id, struct members *ret)
+{
+    struct dec d = dec_make(b);
+    uint8_t version = dec_u8(&d);
+
+    *ret = (struct members){0};
+    *ret_cluster_id = dec_u64(&d);
+    if (d.bad || version != ANSWER_VERSION || *ret_cluster_id == 0) {
+        return DECREE_EBAD_REQUEST;
+    }
+    return members_decode(dec_raw(&d, dec_left(&d)), ret);
+}
+
+/* ---- changes ---- */
+
+/* The table is copied over without what was replaced, so that changes do not make it grow. */
+static void repack(struct members *m)
+{
+    struct members packed;
+
+    members_copy(m, &packed);
+    members_deinit(m);
+    *m = packed;
+}
+
+void members_copy(const struct members *m, struct members *ret)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+    int err;
+
+    members_encode(m, &s);
+    err = members_decode(strbuf_bytes(&s), ret);
+    decree_assert(err == 0);
+}
+
+int members_check_urls(const char *const *urls, size_t n)
+{
+    if (n == 0 || n > ENTRY_URLS_MAX) {
+        return DECREE_EBAD_PEER_URLS;
+    }
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_free_ char *host = NULL;
+        uint16_t port;
+
+        if (strlen(urls[i]) > ENTRY_URL_BYTES_MAX ||
+            peer_url_parse(urls[i], &host, &port, NULL) < 0) {
+            return DECREE_EBAD_PEER_URLS;
+        }
+    }
+    return 0;
+}
+
+void members_set_urls(struct members *m, uint64_t id, const char *const *urls, size_t n)
+{
+    struct store_member *member = members_find(m, id);
+
+    decree_assert(member != NULL && n <= ENTRY_URLS_MAX);
+    member->peer_urls = NULL;
+    member->n_peer_urls = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!has_peer_url(member, urls[i])) {
+            add_peer_url(m, member, bytes_str(urls[i]));
+        }
+    }
+}
+
+void members_add(struct members *m, uint64_t id, const char *const *urls, size_t n, bool learner)
+{
+    struct store_member *list = arena_calloc(&m->arena, m->n + 2, sizeof(*list));
+    size_t at = 0;
+
+    decree_assert(m->n < RAFT_MEMBERS_MAX && members_find(m, id) == NULL);
+    for (; at < m->n && m->list[at].id < id; at++) {
+        list[at] = m->list[at];
+    }
+    list[at] = (struct store_member){.id = id, .name = "", .learner = learner};
+    for (size_t i = at; i < m->n; i++) {
+        list[i + 1] = m->list[i];
+    }
+    m->list = list;
+    m->n++;
+    members_set_urls(m, id, urls, n);
+}
+
+void members_remove(struct members *m, uint64_t id)
+{
+    size_t at = 0, skip = m->n_removed == MEMBERS_REMOVED_MAX; /* the oldest is forgotten */
+    uint64_t *removed = arena_calloc(&m->arena, m->n_removed + 1, sizeof(*removed));
+
+    while (m->list[at].id != id) {
+        at++;
+        decree_assert(at < m->n);
+    }
+    m->n--;
+    for (; at < m->n; at++) {
+        m->list[at] = m->list[at + 1];
+    }
+    for (size_t i = skip; i < m->n_removed; i++) {
+        removed[i - skip] = m->removed[i];
+    }
+    removed[m->n_removed - skip] = id;
+    m->removed = removed;
+    m->n_removed = m->n_removed - skip + 1;
+}
+
+void members_take(struct members *m, struct members *from_consume)
+{
+    for (size_t i = 0; i < from_consume->n; i++) {
+        struct store_member *new = &from_consume->list[i];
+        const struct store_member *old = members_find(m, new->id);
+
+        if (old != NULL) {
+            new->name = old->name;
+            new->incarnation = old->incarnation;
+            new->client_urls = old->client_urls;
+            new->n_client_urls = old->n_client_urls;
+        }
+    }
+    repack(from_consume); /* while what it borrowed from m is there */
+    members_deinit(m);
+    *m = *from_consume;
+    *from_consume = (struct members){0};
 }
 
 /* ---- publication ---- */
@@ -328,20 +537,6 @@ static bool same_urls(const struct store_member *member, const struct bytes *url
         }
     }
     return true;
-}
-
-/* The table is copied over without what was replaced, so that restarts do not make it grow. */
-static void repack(struct members *m)
-{
-    _cleanup_strbuf_ struct strbuf s = {0};
-    struct members packed;
-    int err;
-
-    members_encode(m, &s);
-    err = members_decode(strbuf_bytes(&s), &packed);
-    decree_assert(err == 0);
-    members_deinit(m);
-    *m = packed;
 }
 
 static bool has_nul(struct bytes b)

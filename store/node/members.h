@@ -13,11 +13,25 @@ struct members {
     const char *token;         /* the cluster was founded with */
     struct store_member *list; /* ascending ids */
     size_t n;
+    const uint64_t *removed; /* ids that were members, the newest last */
+    size_t n_removed;
+};
+
+enum {
+    MEMBERS_LEARNERS_MAX = 1, /* as etcd: each costs the leader as much as a voter */
+    /* Ids are never given again, so one that is forgotten cannot come back as a member; remembering
+     * is for telling a removed one why it is refused. 8 KiB of each change. */
+    MEMBERS_REMOVED_MAX = 1024,
 };
 
 void members_deinit(struct members *m);
 struct store_member *members_find(const struct members *m, uint64_t id);
 struct store_member *members_find_name(const struct members *m, const char *name);
+bool members_is_removed(const struct members *m, uint64_t id);
+/* The member that has this peer URL, NULL when none has. */
+const struct store_member *members_find_url(const struct members *m, const char *url);
+/* Exactly these peer URLs, in any order. */
+bool members_same_urls(const struct store_member *member, const char *const *urls, size_t n);
 
 /* Parses "m1=http://h1:2380,m2=…" (a name given twice has two URLs) and computes the ids. Every
  * founding member gets the same table from the same text, whatever its order.
@@ -29,10 +43,34 @@ int members_parse(
  * token for a member, of the sorted member ids for the cluster. */
 uint64_t members_id(const char *const *peer_urls, size_t n, const char *token);
 uint64_t members_cluster_id(const struct members *m);
+/* The id of a member that is added later: of the URLs, the token and a nonce in place of etcd's
+ * time, so that no id comes twice. */
+uint64_t members_fresh_id(
+    const struct members *m, const char *const *peer_urls, size_t n, uint64_t nonce);
+
+/* ---- changes, on a table of its own that then travels in a configuration entry ---- */
+
+void members_copy(const struct members *m, struct members *ret);
+/* 0 or DECREE_EBAD_PEER_URLS. */
+int members_check_urls(const char *const *urls, size_t n);
+/* id must not be there and room must be; URLs are copied and sorted. */
+void members_add(struct members *m, uint64_t id, const char *const *urls, size_t n, bool learner);
+/* And remembers it as removed. */
+void members_remove(struct members *m, uint64_t id);
+void members_set_urls(struct members *m, uint64_t id, const char *const *urls, size_t n);
+
+/* A configuration entry's table takes the place of *m. What members have said of themselves stays:
+ * it may have been applied between the proposal of the entry and now. */
+void members_take(struct members *m, struct members *from_consume);
 
 void members_encode(const struct members *m, struct strbuf *out);
 /* Untrusted bytes; DECREE_EBAD_REQUEST. */
 int members_decode(struct bytes b, struct members *ret);
+
+/* What a member tells one that wants to join: u8 version, u64 cluster, the table. Reading:
+ * untrusted bytes, DECREE_EBAD_REQUEST. */
+void members_answer_encode(const struct members *m, uint64_t cluster_id, struct strbuf *out);
+int members_answer_decode(struct bytes b, uint64_t *ret_cluster_id, struct members *ret);
 
 /* A member says who it is. */
 struct members_publication {

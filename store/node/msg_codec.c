@@ -1,6 +1,7 @@
 #include "msg_codec.h"
 
 #include "codec.h"
+#include "entry_codec.h"
 #include "err.h"
 
 enum { ENTRY_HEAD_MIN = 4 /* term, index, type, length: a byte each at least */ };
@@ -300,6 +301,97 @@ int proposals_refused_decode(struct bytes body, struct arena *arena, struct prop
         ret->sequences[ret->n] = dec_u64(&d);
     }
     return dec_done(&d) ? 0 : DECREE_EBAD_REQUEST;
+}
+
+/* ---- changes of the members, over the leader ---- */
+
+struct buf *member_ask_encode(const struct member_ask *a)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    enc_u8(&s, FRAME_MEMBER_ASK);
+    enc_u8(&s, (uint8_t)(a->kind - STORE_MEMBER_ADD));
+    enc_u64(&s, a->sequence);
+    enc_u64(&s, a->request.id);
+    enc_u8(&s, a->request.learner);
+    enc_varint(&s, a->request.n_peer_urls);
+    for (size_t i = 0; i < a->request.n_peer_urls; i++) {
+        enc_bytes(&s, bytes_str(a->request.peer_urls[i]));
+    }
+    return to_buf(&s);
+}
+
+static const char *const *decode_texts(struct dec *d, struct arena *arena, size_t *ret_n)
+{
+    uint64_t n = dec_varint(d);
+    const char **list;
+
+    if (d->bad || n > ENTRY_URLS_MAX) {
+        d->bad = true;
+        return NULL;
+    }
+    list = arena_calloc(arena, (size_t)n + 1, sizeof(*list));
+    for (*ret_n = 0; list != NULL && *ret_n < n; ++*ret_n) {
+        struct bytes b = dec_bytes(d);
+        struct bytes copy = arena_copy(arena, b);
+
+        if (b.len > ENTRY_URL_BYTES_MAX || copy.data == NULL ||
+            (b.len != 0 && memchr(b.data, 0, b.len) != NULL)) {
+            d->bad = true;
+            return NULL;
+        }
+        list[*ret_n] = (const char *)copy.data;
+    }
+    d->bad = d->bad || list == NULL;
+    return list;
+}
+
+int member_ask_decode(struct bytes body, struct arena *arena, struct member_ask *ret)
+{
+    uint8_t kind, learner;
+    struct dec d;
+
+    *ret = (struct member_ask){0};
+    open_body(&d, body, FRAME_MEMBER_ASK);
+    kind = dec_u8(&d);
+    ret->sequence = dec_u64(&d);
+    ret->request.id = dec_u64(&d);
+    learner = dec_u8(&d);
+    ret->request.learner = learner != 0;
+    ret->request.peer_urls = decode_texts(&d, arena, &ret->request.n_peer_urls);
+    ret->kind = (enum store_kind)(STORE_MEMBER_ADD + kind);
+    return dec_done(&d) && ret->kind <= STORE_MEMBER_PROMOTE && learner <= 1 ? 0
+                                                                             : DECREE_EBAD_REQUEST;
+}
+
+struct buf *member_answer_encode(const struct member_answer *a)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    enc_u8(&s, FRAME_MEMBER_ANSWER);
+    enc_u64(&s, a->sequence);
+    enc_u32(&s, (uint32_t)-a->status);
+    enc_u64(&s, a->id);
+    enc_bytes(&s, a->members);
+    return to_buf(&s);
+}
+
+int member_answer_decode(struct bytes body, struct member_answer *ret)
+{
+    uint32_t code;
+    struct dec d;
+
+    *ret = (struct member_answer){0};
+    open_body(&d, body, FRAME_MEMBER_ANSWER);
+    ret->sequence = dec_u64(&d);
+    code = dec_u32(&d);
+    ret->id = dec_u64(&d);
+    ret->members = dec_bytes(&d);
+    if (!dec_done(&d) || code >= DECREE_E_END_) {
+        return DECREE_EBAD_REQUEST;
+    }
+    ret->status = -(int32_t)code;
+    return 0;
 }
 
 /* ---- snapshot streams ---- */

@@ -7,6 +7,7 @@
 #include "buf.h"
 #include "raft.h"
 #include "request.h"
+#include "store.h"
 
 enum frame_kind {
     /* message link */
@@ -14,6 +15,8 @@ enum frame_kind {
     FRAME_LEASE_ASK = 2, /* a follower's keepalive or time-to-live question to the leader */
     FRAME_LEASE_ANSWER = 3,
     FRAME_PROPOSALS_REFUSED = 4, /* the leader to whom forwarded them */
+    FRAME_MEMBER_ASK = 5,        /* a change of the members that a follower was asked for */
+    FRAME_MEMBER_ANSWER = 6,
     /* snapshot stream */
     FRAME_SNAP_BEGIN = 16,
     FRAME_SNAP_PIECE = 17,
@@ -77,6 +80,25 @@ struct proposals_refused {
 };
 struct buf *proposals_refused_encode(const struct proposals_refused *r);
 int proposals_refused_decode(struct bytes body, struct arena *arena, struct proposals_refused *ret);
+
+/* ---- changes of the members, over the leader ---- */
+
+struct member_ask {
+    uint64_t sequence; /* the asker's, comes back with the answer */
+    enum store_kind kind;
+    struct store_member_request request; /* decoded: URLs lie in the arena */
+};
+struct buf *member_ask_encode(const struct member_ask *a);
+int member_ask_decode(struct bytes body, struct arena *arena, struct member_ask *ret);
+
+struct member_answer {
+    uint64_t sequence;
+    int32_t status;       /* 0 or a DECREE_E code */
+    uint64_t id;          /* of the member that was added */
+    struct bytes members; /* members_encode's; empty unless status is 0 */
+};
+struct buf *member_answer_encode(const struct member_answer *a);
+int member_answer_decode(struct bytes body, struct member_answer *ret);
 
 /* ---- snapshot streams ---- */
 

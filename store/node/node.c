@@ -189,7 +189,7 @@ static void address_of(
 static void env_members_changed(void *data)
 {
     struct node *n = data;
-    const struct members *members = core_members(n->core);
+    const struct members *members = core_links(n->core);
     _cleanup_arena_ struct arena arena = {0};
     struct peer_address list[PEER_MEMBERS_MAX];
     size_t len = 0;
@@ -578,7 +578,7 @@ static int load_incarnation(struct node *n, const char *data_dir, uint64_t *ret,
     if (dir_fd < 0) {
         return err_set(reterr, -errno, "%s: %s", data_dir, strerror(errno));
     }
-    err = core_is_founding(n->core)
+    err = core_is_new(n->core)
         ? -ENOENT
         : file_read_at(dir_fd, INCARNATION_FILE, INCARNATION_TEXT, &text, reterr);
     if (err == -ENOENT) {

@@ -53,13 +53,24 @@ struct core_env {
     void (*memory_freed)(void *data);
 };
 
+/* What a member of the cluster has said to one that joins. */
+struct core_join {
+    uint64_t cluster_id;
+    struct members members;
+};
+
 struct core_options {
     const char *name;
     const char *data_dir;
     const struct members
-        *founders;                /* of a new cluster, this member by its name; NULL: none given */
-    const char *token;            /* as given, NULL when not: checked against the disk's */
-    bool existing;                /* do not found a cluster */
+        *founders;     /* of a new cluster, this member by its name; NULL: none given */
+    const char *token; /* as given, NULL when not: checked against the disk's */
+    bool existing;     /* do not found a cluster: join the one that founders name */
+    /* Asks the members at the founders' addresses until one answers with a table that has
+     * peer_urls; blocking. 0 and ret is the core's, or a code with a text. */
+    int (*join)(void *data, const struct members *founders, const struct store_member *self,
+        struct core_join *ret, struct err *reterr);
+    void *join_data;
     const char *const *peer_urls; /* this member's as given; must be the founders' when founding */
     size_t n_peer_urls;
     const char *const *client_urls;
@@ -88,7 +99,7 @@ void core_stop(struct store *s);
 struct store *core_close(struct store *s);
 
 /* The directory was new. */
-bool core_is_founding(const struct store *s);
+bool core_is_new(const struct store *s);
 /* A random number made with the data directory, never 0: tells one that lost its data from the
  * member that the others know. Once, before the first core_tick. */
 void core_set_incarnation(struct store *s, uint64_t incarnation);
@@ -121,8 +132,16 @@ void core_stream_cut(struct store *s, uint64_t from);
 
 uint64_t core_id(const struct store *s);
 uint64_t core_cluster_id(const struct store *s);
-/* Valid until the next core_turn. */
+/* As applied here. Valid until the next core_turn. */
 const struct members *core_members(const struct store *s);
+/* Those to be connected with: beside the members as applied those of a change that is in the log
+ * and not committed yet, and what a member was told when it joined. env's members_changed says when
+ * there is another list. */
+const struct members *core_links(const struct store *s);
+/* This member has applied its own removal: it must stop and stay away. */
+bool core_was_removed(const struct store *s);
+/* What a member answers to one that wants to join. */
+void core_join_answer(const struct store *s, struct strbuf *out);
 /* For tests and, later, the comparison between members. */
 uint64_t core_hash(const struct store *s);
 uint64_t core_applied(const struct store *s);

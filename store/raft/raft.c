@@ -471,6 +471,11 @@ const struct raft_conf *raft_conf(const struct raft *r)
     return &raft_confs_last(&r->confs)->conf;
 }
 
+uint64_t raft_conf_index(const struct raft *r)
+{
+    return raft_confs_last(&r->confs)->index;
+}
+
 const struct raft_conf *raft_conf_at(const struct raft *r, uint64_t index)
 {
     return raft_confs_at(&r->confs, index);

@@ -263,8 +263,10 @@ struct raft_progress {
 /* The leader's view of the others; returns how many were written to ret (0 on a follower). */
 size_t raft_progress(const struct raft *r, struct raft_progress ret[RAFT_MEMBERS_MAX]);
 
-/* The configuration in force: the newest in the log, committed or not. */
+/* The configuration in force: the newest in the log, committed or not; and the index of its entry,
+ * which may lie before the log's first. */
 const struct raft_conf *raft_conf(const struct raft *r);
+uint64_t raft_conf_index(const struct raft *r);
 /* The configuration as of an index that is not below the last compaction: what a snapshot at that
  * index must carry, since the one in force may still be undone (R8). Valid until the next call that
  * changes r. */

@@ -145,8 +145,8 @@ class Grpc(unittest.TestCase):
         for path, text in (
                 ("/etcdserverpb.KV/RangeStream",
                  "unknown method RangeStream for service etcdserverpb.KV"),
-                ("/etcdserverpb.Cluster/MemberAdd",
-                 "unknown method MemberAdd for service etcdserverpb.Cluster"),
+                ("/etcdserverpb.Maintenance/Downgrade",
+                 "unknown method Downgrade for service etcdserverpb.Maintenance"),
                 ("/etcdserverpb.Auth/AuthEnable", "unknown service etcdserverpb.Auth"),
                 ("/v3lockpb.Lock/Lock", "unknown service v3lockpb.Lock")):
             answer = self.call(self.ours, path, frame(b""))
@@ -158,8 +158,8 @@ class Grpc(unittest.TestCase):
                 ("/v3/lock/unlock", "unknown service v3lockpb.Lock"),
                 ("/v3beta/election/campaign", "unknown service v3electionpb.Election"),
                 ("/v3/auth/enable", "unknown service etcdserverpb.Auth"),
-                ("/v3/cluster/member/add",
-                 "unknown method MemberAdd for service etcdserverpb.Cluster"),
+                ("/v3/maintenance/downgrade",
+                 "unknown method Downgrade for service etcdserverpb.Maintenance"),
                 ("/v3/maintenance/snapshot",
                  "unknown method Snapshot for service etcdserverpb.Maintenance")):
             self.assertEqual(api_server.post(self.ours.port, path, {}),

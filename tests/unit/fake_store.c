@@ -31,6 +31,12 @@ static void wake(struct store *s)
     (void)uv_idle_start(&s->turn, on_turn);
 }
 
+bool store_is_learner(struct store *s)
+{
+    (void)s;
+    return false;
+}
+
 /* ---- calls ---- */
 
 struct store_header store_header(struct store *s)
@@ -168,6 +174,13 @@ static int run(
     case STORE_STATUS:
         status(s, &reply->status);
         return 0;
+    case STORE_MEMBER_ADD:
+    case STORE_MEMBER_REMOVE:
+    case STORE_MEMBER_UPDATE:
+    case STORE_MEMBER_PROMOTE:
+        return DECREE_EUNHEALTHY; /* it has one member for ever */
+    case STORE_MOVE_LEADER:
+        return c->member.id == member.id ? 0 : DECREE_EBAD_TRANSFEREE;
     case STORE_KIND_END:
         break;
     }

@@ -1,5 +1,6 @@
 #include "node_sim.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #include "unit.h"
@@ -28,20 +29,22 @@ static void env_wake(void *data)
     (void)data;
 }
 
+/* s->n for one that was added and never started. */
 static size_t index_of(const struct sim *s, uint64_t id)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        if (s->members[i].id == id) {
-            return i;
-        }
+    size_t i = 0;
+
+    while (i < s->n && s->members[i].id != id) {
+        i++;
     }
-    fail_msg("no member %llx", (unsigned long long)id);
-    return 0;
+    return i;
 }
 
+/* One that knows the other as removed does not listen to it. */
 static bool reaches(const struct sim *s, size_t a, size_t b)
 {
-    return !s->members[a].cut && !s->members[b].cut && s->members[b].core != NULL;
+    return b < s->n && !s->members[a].cut && !s->members[b].cut && s->members[b].core != NULL &&
+        !members_is_removed(core_members(s->members[b].core), s->members[a].id);
 }
 
 static bool has_power(const struct sim *s, size_t i)
@@ -104,7 +107,9 @@ static void env_stream_open(void *data, uint64_t to)
     struct sim_member *m = data;
     size_t t = index_of(m->sim, to);
 
-    push(m->sim, reaches(m->sim, m->i, t) ? SIM_READY : SIM_DOWN, t, m->i, NULL);
+    if (t < m->sim->n) {
+        push(m->sim, reaches(m->sim, m->i, t) ? SIM_READY : SIM_DOWN, t, m->i, NULL);
+    }
 }
 
 static bool env_stream_send(void *data, uint64_t to, struct buf *frame_consume)
@@ -139,8 +144,10 @@ static void env_stream_close(void *data, uint64_t to)
     struct sim_member *m = data;
     size_t t = index_of(m->sim, to);
 
-    drop_stream(m->sim, m->i, t);
-    push(m->sim, SIM_CUT, m->i, t, NULL);
+    if (t < m->sim->n) {
+        drop_stream(m->sim, m->i, t);
+        push(m->sim, SIM_CUT, m->i, t, NULL);
+    }
 }
 
 static void env_stream_answer(void *data, uint64_t from, struct buf *frame_consume)
@@ -175,52 +182,106 @@ static void env_memory_freed(void *data)
 
 /* ---- life ---- */
 
+static void member_init(struct sim *s, size_t i)
+{
+    struct sim_member *m = &s->members[i];
+
+    m->sim = s;
+    m->i = i;
+    list_init(&m->unsent);
+    m->chance = 77 + i;
+    m->mem = wal_mem_new(i + 1);
+    m->env = (struct core_env){.data = m,
+        .now_ms = env_now,
+        .random = env_random,
+        .wake = env_wake,
+        .send = env_send,
+        .flush = env_flush,
+        .connected_since = env_connected,
+        .stream_open = env_stream_open,
+        .stream_send = env_stream_send,
+        .stream_close = env_stream_close,
+        .stream_answer = env_stream_answer,
+        .stream_resume = env_stream_resume,
+        .peer_metrics = env_peer_metrics,
+        .members_changed = env_members_changed,
+        .memory_freed = env_memory_freed};
+}
+
 void sim_init(struct sim *s, size_t n)
 {
     *s = (struct sim){.n = n,
+        .founders = n,
         .now_ms = 1000,
         .snapshot_count = 100000,
         .snapshot_keep = 5000,
         .quota_bytes = 1u << 30};
     list_init(&s->events);
     for (size_t i = 0; i < n; i++) {
-        struct sim_member *m = &s->members[i];
-
-        m->sim = s;
-        m->i = i;
-        list_init(&m->unsent);
-        m->chance = 77 + i;
-        m->mem = wal_mem_new(i + 1);
-        m->env = (struct core_env){.data = m,
-            .now_ms = env_now,
-            .random = env_random,
-            .wake = env_wake,
-            .send = env_send,
-            .flush = env_flush,
-            .connected_since = env_connected,
-            .stream_open = env_stream_open,
-            .stream_send = env_stream_send,
-            .stream_close = env_stream_close,
-            .stream_answer = env_stream_answer,
-            .stream_resume = env_stream_resume,
-            .peer_metrics = env_peer_metrics,
-            .members_changed = env_members_changed,
-            .memory_freed = env_memory_freed};
+        member_init(s, i);
     }
+}
+
+size_t sim_grow(struct sim *s)
+{
+    assert_true(s->n < SIM_MEMBERS_MAX);
+    s->members[s->n].joins = true;
+    member_init(s, s->n);
+    return s->n++;
+}
+
+void sim_wipe(struct sim *s, size_t i)
+{
+    struct sim_member *m = &s->members[i];
+
+    assert_null(m->core);
+    wal_mem_free(m->mem);
+    m->mem = wal_mem_new(1000 + i + 100 * ++m->lost);
+}
+
+/* What node.c does over the network: the first member that is up and knows one with these URLs. */
+static int sim_join(void *data, const struct members *founders, const struct store_member *self,
+    struct core_join *ret, struct err *reterr)
+{
+    struct sim_member *m = data;
+    bool any = false;
+
+    (void)founders;
+    for (size_t i = 0; i < m->sim->n; i++) {
+        _cleanup_strbuf_ struct strbuf answer = {0};
+
+        if (i == m->i || m->cut || m->sim->members[i].cut || m->sim->members[i].core == NULL) {
+            continue;
+        }
+        if (any) {
+            members_deinit(&ret->members);
+        }
+        core_join_answer(m->sim->members[i].core, &answer);
+        assert_int_equal(
+            members_answer_decode(strbuf_bytes(&answer), &ret->cluster_id, &ret->members), 0);
+        any = true;
+        if (members_find_url(&ret->members, self->peer_urls[0]) != NULL) {
+            break;
+        }
+    }
+    return any ? 0 : err_set(reterr, -EHOSTUNREACH, "no member answers");
 }
 
 int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, struct err *reterr)
 {
-    static const char *const lists[] = {"m0=http://h0:2380", "m0=http://h0:2380,m1=http://h1:2380",
-        "m0=http://h0:2380,m1=http://h1:2380,m2=http://h2:2380"};
-    static const char *const urls[] = {"http://c0:2379", "http://c1:2379", "http://c2:2379"};
+    _cleanup_free_ char *url = xasprintf("http://c%zu:2379", i);
+    const char *urls[] = {url};
     struct sim_member *m = &s->members[i];
+    _cleanup_strbuf_ struct strbuf list = {0};
     struct members founders;
     struct core_options o = {.name = name,
         .data_dir = "mem",
         .founders = &founders,
         .token = token,
-        .client_urls = &urls[i],
+        .existing = m->joins,
+        .join = sim_join,
+        .join_data = m,
+        .client_urls = urls,
         .n_client_urls = 1,
         .heartbeat_ms = SIM_HEARTBEAT_MS,
         .election_ticks = SIM_ELECTION_TICKS,
@@ -231,8 +292,11 @@ int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, 
         .disk = wal_mem_disk(m->mem)};
     int err;
 
-    assert_int_equal(members_parse(lists[s->n - 1], "t", &founders, NULL), 0);
-    for (size_t k = 0; k < s->n; k++) {
+    for (size_t k = 0; k < (m->joins ? s->n : s->founders); k++) {
+        strbuf_printf(&list, "%sm%zu=http://h%zu:2380", k > 0 ? "," : "", k, k);
+    }
+    assert_int_equal(members_parse(strbuf_cstr(&list), "t", &founders, NULL), 0);
+    for (size_t k = 0; k < s->founders; k++) {
         char who[32];
 
         (void)snprintf(who, sizeof(who), "m%zu", k);
@@ -241,7 +305,8 @@ int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, 
     err = core_open(&o, &m->env, &m->core, reterr);
     members_deinit(&founders);
     if (err == 0) {
-        core_set_incarnation(m->core, 1000 + i);
+        core_set_incarnation(m->core, 1000 + i + 100 * m->lost);
+        m->id = core_id(m->core);
     }
     return err;
 }
@@ -413,6 +478,10 @@ void sim_settle(struct sim *s)
                     any = true;
                     any = core_turn(core) || any;
                 }
+                if (core_was_removed(core)) {
+                    s->members[i].removed = true;
+                    sim_stop(s, i);
+                }
             }
         }
         for (int k = 0; k < 16 && deliver_next(s); k++) {
@@ -459,7 +528,7 @@ size_t sim_elect(struct sim *s)
         if (agreed && leader != 0) {
             size_t l = index_of(s, leader);
 
-            if (s->members[l].core != NULL && !s->members[l].cut) {
+            if (l < s->n && s->members[l].core != NULL && !s->members[l].cut) {
                 return l;
             }
         }
@@ -523,6 +592,15 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
     case STORE_STATUS:
         c->count = (int64_t)reply->status.leader;
         break;
+    case STORE_MEMBER_ADD:
+        c->added = reply->members.added->id;
+        c->n_members = reply->members.n;
+        break;
+    case STORE_MEMBER_REMOVE:
+    case STORE_MEMBER_UPDATE:
+    case STORE_MEMBER_PROMOTE:
+        c->n_members = reply->members.n;
+        break;
     default:
         break;
     }
@@ -560,6 +638,27 @@ int sim_get(struct sim *s, size_t i, const char *key, struct sim_call *c)
 {
     *c = (struct sim_call){.call = {.kind = STORE_RANGE, .range = {.key = bytes_str(key)}}};
     return sim_call(s, i, c);
+}
+
+int sim_change(struct sim *s, size_t i, enum store_kind kind, uint64_t id)
+{
+    struct sim_call c = {.call = {.kind = kind, .member = {.id = id}}};
+
+    return sim_call(s, i, &c);
+}
+
+int sim_add(struct sim *s, size_t i, size_t m, bool learner)
+{
+    _cleanup_free_ char *url = xasprintf("http://h%zu:2380", m);
+    const char *urls[] = {url};
+    struct sim_call c = {.call = {.kind = STORE_MEMBER_ADD,
+                             .member = {.peer_urls = urls, .n_peer_urls = 1, .learner = learner}}};
+    int err = sim_call(s, i, &c);
+
+    if (err == 0) {
+        s->members[m].id = c.added;
+    }
+    return err;
 }
 
 void sim_assert_equal(struct sim *s)

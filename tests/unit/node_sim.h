@@ -6,7 +6,7 @@
 #include "node_core.h"
 #include "wal_disk_mem.h"
 
-enum { SIM_MEMBERS_MAX = 3, SIM_HEARTBEAT_MS = 100, SIM_ELECTION_TICKS = 10 };
+enum { SIM_MEMBERS_MAX = 6, SIM_HEARTBEAT_MS = 100, SIM_ELECTION_TICKS = 10 };
 
 struct sim;
 
@@ -18,6 +18,9 @@ struct sim_member {
     struct core_env env;
     struct store *core; /* NULL while it is down */
     bool cut;           /* no frame reaches or leaves it */
+    bool joins;         /* was added to the cluster, not one of its founders */
+    bool removed;       /* has applied its own removal and was stopped for it */
+    unsigned lost;      /* how often its disk was replaced by an empty one */
     struct list unsent; /* frames that wait for its flush */
     uint64_t chance;
 };
@@ -33,7 +36,8 @@ struct sim_event {
 };
 
 struct sim {
-    size_t n;
+    size_t n; /* founders first */
+    size_t founders;
     uint64_t now_ms;
     struct sim_member members[SIM_MEMBERS_MAX];
     struct list events;
@@ -53,6 +57,10 @@ void sim_deinit(struct sim *s);
 /* Starts a member from its disk; fails the test when it does not. */
 void sim_start(struct sim *s, size_t i);
 int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, struct err *reterr);
+/* A machine for one more member, http://hI:2380; its index. Started after it was added. */
+size_t sim_grow(struct sim *s);
+/* Its disk is lost; it must be down. */
+void sim_wipe(struct sim *s, size_t i);
 /* Stops it as kill -9 would: what was written stays readable, what was not is lost. */
 void sim_kill(struct sim *s, size_t i);
 void sim_stop(struct sim *s, size_t i);
@@ -75,12 +83,17 @@ struct sim_call {
     bool succeeded;
     size_t n_members;
     char value[64], name[64]; /* of the first key; of the first member */
+    uint64_t added;           /* id of a new member */
 };
 void sim_submit(struct sim *s, size_t i, struct sim_call *c);
 int sim_call(struct sim *s, size_t i, struct sim_call *c);
 int sim_put(struct sim *s, size_t i, const char *key, const char *value);
 /* Linearizable; the value ends up in c->value. */
 int sim_get(struct sim *s, size_t i, const char *key, struct sim_call *c);
+/* One change of the members at member i. */
+int sim_change(struct sim *s, size_t i, enum store_kind kind, uint64_t id);
+/* Adds the machine m; its id is known from then on. */
+int sim_add(struct sim *s, size_t i, size_t m, bool learner);
 /* Fails the test unless all members that are up have the same keyspace. */
 void sim_assert_equal(struct sim *s);
 
