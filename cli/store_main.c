@@ -38,6 +38,7 @@ struct store_process {
     struct api *api;
     struct url_list hosts; /* the doors' white list; they borrow it */
     bool stopping;
+    bool refused; /* the cluster does not want this member any more */
 };
 
 static int split_urls(
@@ -95,6 +96,16 @@ static void on_signal(uv_signal_t *handle, int signal_number)
         return;
     }
     log_info("stopping on %s", signal_number == SIGINT ? "Ctrl-C" : "SIGTERM");
+    process_stop(p);
+}
+
+/* Runs in a turn of the node, which must be over before it is stopped: api_stop makes sure. */
+static void on_ended(void *data, const char *why)
+{
+    struct store_process *p = data;
+
+    log_error("stopping for good: %s", why);
+    p->refused = true;
     process_stop(p);
 }
 
@@ -175,6 +186,8 @@ static int open_node(struct store_process *p, const struct options *o, struct er
         .election_ms = (unsigned)option_number(o, OPT_ELECTION_TIMEOUT),
         .snapshot_count = option_number(o, OPT_SNAPSHOT_COUNT),
         .quota_bytes = option_number(o, OPT_QUOTA_BACKEND_BYTES),
+        .ended = on_ended,
+        .ended_data = p,
     };
     return node_open(&p->loop, &options, &p->node, reterr);
 }
@@ -263,5 +276,5 @@ int store_main(const struct options *o)
     }
     (void)uv_loop_close(&p.loop);
     url_list_deinit(&p.hosts);
-    return rc < 0 ? EXIT_REFUSED : 0;
+    return rc < 0 || p.refused ? EXIT_REFUSED : 0;
 }

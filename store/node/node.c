@@ -19,6 +19,7 @@
 #include "file.h"
 #include "log.h"
 #include "node_core.h"
+#include "node_join.h"
 #include "peer.h"
 
 enum {
@@ -54,6 +55,10 @@ struct node {
     uv_async_t disk;
     uv_work_t trim_work;
     bool trimming;
+    char *data_dir, *name;                      /* owned */
+    void (*ended)(void *data, const char *why); /* NULL when told */
+    void *ended_data;
+    char *ended_why;  /* owned; what it is to be told */
     unsigned handles; /* not closed yet */
     node_stop_cb stopped;
     void *stopped_data;
@@ -186,6 +191,18 @@ static void address_of(
     }
 }
 
+/* What a member far behind needs to answer this one. More than a few only make the hello longer. */
+static void tell_own_urls(struct node *n, const struct members *members)
+{
+    const struct store_member *self = members_find(members, core_id(n->core));
+    _cleanup_strbuf_ struct strbuf urls = {0};
+
+    for (size_t i = 0; self != NULL && i < self->n_peer_urls && i < PEER_ADDRESSES_MAX; i++) {
+        strbuf_printf(&urls, "%s%s", i > 0 ? "," : "", self->peer_urls[i]);
+    }
+    peers_set_self(n->peers, strbuf_cstr(&urls));
+}
+
 static void env_members_changed(void *data)
 {
     struct node *n = data;
@@ -201,6 +218,7 @@ static void env_members_changed(void *data)
         }
     }
     peers_set(peers_of(n), list, len);
+    tell_own_urls(n, members);
 }
 
 /* ---- memory ---- */
@@ -299,6 +317,83 @@ static void node_on_stream_cut(void *data, uint64_t from)
     core_stream_cut(n->core, from);
 }
 
+static bool node_is_removed(void *data, uint64_t id)
+{
+    struct node *n = data;
+
+    return members_is_removed(core_links(n->core), id);
+}
+
+/* A member that this one has not heard of yet: perhaps the leader that will tell it. */
+static void node_on_stranger(void *data, uint64_t from, const char *urls)
+{
+    struct node *n = data;
+    struct peer_address address = {.id = from};
+    _cleanup_arena_ struct arena arena = {0};
+    _cleanup_free_ char *copy = xstrdup(urls);
+    char *rest = copy;
+
+    for (char *url = strsep(&rest, ","); url != NULL && address.n < PEER_ADDRESSES_MAX;
+         url = strsep(&rest, ",")) {
+        _cleanup_free_ char *host = NULL;
+
+        if (peer_url_parse(url, &host, &address.at[address.n].port, NULL) == 0) {
+            address.at[address.n++].host = (const char *)arena_copy(&arena, bytes_str(host)).data;
+        }
+    }
+    if (address.n > 0 && peers_meet(n->peers, &address)) {
+        log_info("a member that is not known here yet has come member=%016" PRIx64 " urls=%s", from,
+            urls);
+    }
+}
+
+static void node_on_question(void *data, struct strbuf *out)
+{
+    struct node *n = data;
+
+    core_join_answer(n->core, out);
+}
+
+/* Kept until the turn, which is no call of the links. */
+static void end_for_good(struct node *n, char *why_consume)
+{
+    if (n->ended_why != NULL) {
+        free(why_consume);
+        return;
+    }
+    n->ended_why = why_consume;
+    env_wake(n);
+}
+
+static void removed(struct node *n, const char *by)
+{
+    node_mark_removed(n->data_dir, core_id(n->core), core_cluster_id(n->core));
+    end_for_good(n,
+        xasprintf("member %016" PRIx64
+                  " \"%s\" has been removed from the cluster%s and must not come "
+                  "back: remove %s, then add it anew (decree member add %s --peer-urls URL)",
+            core_id(n->core), n->name, by, n->data_dir, n->name));
+}
+
+static void node_on_refused(void *data, uint64_t by, enum peer_refusal refusal, const char *why)
+{
+    struct node *n = data;
+    _cleanup_free_ char *who = xasprintf(", says member %016" PRIx64 ",", by);
+
+    if (n->ended_why != NULL) {
+        return;
+    }
+    if (refusal == PEER_REFUSED_REMOVED) {
+        removed(n, who);
+        return;
+    }
+    end_for_good(n,
+        xasprintf(
+            "member %016" PRIx64 " \"%s\" is refused by member %016" PRIx64
+            ": %s; stop it, remove %s and replace it (decree member replace %s --peer-urls URL)",
+            core_id(n->core), n->name, by, why, n->data_dir, n->name));
+}
+
 static const struct peers_ops peers_ops = {.frame = node_on_frame,
     .unreachable = node_on_unreachable,
     .link_lost = node_on_link_lost,
@@ -306,7 +401,11 @@ static const struct peers_ops peers_ops = {.frame = node_on_frame,
     .stream_reply = node_on_stream_reply,
     .stream_down = node_on_stream_down,
     .stream_frame = node_on_stream_frame,
-    .stream_cut = node_on_stream_cut};
+    .stream_cut = node_on_stream_cut,
+    .is_removed = node_is_removed,
+    .stranger = node_on_stranger,
+    .members = node_on_question,
+    .refused = node_on_refused};
 
 /* ---- the loop ---- */
 
@@ -320,8 +419,16 @@ static void turn(struct node *n)
     } else {
         (void)uv_idle_stop(&n->idle);
     }
+    if (n->ended_why == NULL && core_was_removed(n->core)) {
+        removed(n, "");
+    }
     if (n->state == NODE_LEAVING && !core_leads_now(n->core)) {
         begin_stop(n);
+    } else if (n->state == NODE_RUNNING && n->ended_why != NULL && n->ended != NULL) {
+        void (*ended)(void *data, const char *why) = n->ended;
+
+        n->ended = NULL; /* once */
+        ended(n->ended_data, n->ended_why);
     }
 }
 
@@ -400,6 +507,9 @@ static void node_free_if_done(struct node *n)
     if (n->state != NODE_STOPPING || n->handles > 0 || n->trimming) {
         return;
     }
+    free(n->data_dir);
+    free(n->name);
+    free(n->ended_why);
     free(n);
     if (stopped != NULL) {
         stopped(data);
@@ -513,6 +623,13 @@ static int parse_founders(const struct node_options *o, struct members *ret, str
     return members_parse(lone, token, ret, reterr);
 }
 
+static int node_on_join(void *data, const struct members *founders, const struct store_member *self,
+    struct core_join *ret, struct err *reterr)
+{
+    (void)data;
+    return node_join_ask(founders, self, ret, reterr);
+}
+
 static int open_core(struct node *n, const struct node_options *o, struct err *reterr)
 {
     struct members founders;
@@ -521,6 +638,8 @@ static int open_core(struct node *n, const struct node_options *o, struct err *r
         .founders = &founders,
         .token = o->initial_cluster_token,
         .existing = o->initial_cluster_existing,
+        .join = node_on_join,
+        .join_data = n,
         .peer_urls = o->initial_advertise_peer_urls,
         .n_peer_urls = o->n_initial_advertise_peer_urls,
         .client_urls = o->advertise_client_urls,
@@ -670,12 +789,19 @@ int node_open(
     }
     n = xcalloc(1, sizeof(*n));
     n->loop = loop;
+    n->data_dir = xstrdup(o.data_dir);
+    n->name = xstrdup(o.name);
+    n->ended = o.ended;
+    n->ended_data = o.ended_data;
     n->env = make_env(n);
     if (getrandom(&n->chance, sizeof(n->chance), 0) != (ssize_t)sizeof(n->chance)) {
         n->chance = clock_boot_ns(); /* ids and jitter, nothing that must be secret */
     }
     init_handles(n);
-    err = open_core(n, &o, reterr);
+    err = node_check_removed(o.data_dir, o.name, reterr);
+    if (err == 0) {
+        err = open_core(n, &o, reterr);
+    }
     if (err == 0) {
         err = open_peers(n, &o, reterr);
     }

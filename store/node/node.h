@@ -16,7 +16,8 @@ struct node_options {
      * token, when given, which must be the one on disk) ---- */
     const char *initial_cluster;       /* "m1=http://h1:2380,m2=…"; NULL: this member alone */
     const char *initial_cluster_token; /* NULL: "etcd-cluster" */
-    bool initial_cluster_existing;     /* the cluster is there already: do not found another */
+    bool initial_cluster_existing;     /* the cluster is there already: a new directory joins it
+                                          by asking those that initial_cluster names */
     const char *const *initial_advertise_peer_urls; /* this member's, as in initial_cluster */
     size_t n_initial_advertise_peer_urls;
     /* ---- addresses ---- */
@@ -30,6 +31,12 @@ struct node_options {
     uint64_t snapshot_count; /* [100,000] entries between snapshots */
     uint64_t snapshot_keep;  /* [5,000] entries kept behind a snapshot for followers that lag */
     uint64_t quota_bytes;    /* [2 GiB] */
+    /* ---- the end ---- */
+    /* This member must stop and stay away: it was removed from the cluster, or has lost its data.
+     * At most once, never inside a call to node_*; the owner calls node_stop. NULL: nobody is told.
+     */
+    void (*ended)(void *data, const char *why);
+    void *ended_data;
 };
 
 struct node;

@@ -31,6 +31,8 @@ struct peers_options {
     const char *version;                  /* of this program; borrowed until peers_close */
 };
 
+enum peer_refusal { PEER_REFUSED_REMOVED, PEER_REFUSED_REPLACED };
+
 /* What comes in. None of these runs inside a call to peers_*, but unreachable in peers_report and
  * stream_frame in peers_stream_resume. */
 struct peers_ops {
@@ -48,6 +50,16 @@ struct peers_ops {
      * negative = cut. stream_cut: it is over. */
     int (*stream_frame)(void *data, uint64_t from, struct bytes body);
     void (*stream_cut)(void *data, uint64_t from);
+    /* ---- who may come; all of these may be NULL ---- */
+    /* Was that a member once? Then it is told so, and may not come back. */
+    bool (*is_removed)(void *data, uint64_t id);
+    /* One knocks that is not known here and says where it is reached: with peers_meet it becomes a
+     * member as far as links go. This member may be far behind, and the other one its leader. */
+    void (*stranger)(void *data, uint64_t from, const char *urls);
+    /* What one that wants to join is told. */
+    void (*members)(void *data, struct strbuf *out);
+    /* Another member says that this one must stay away, for good. */
+    void (*refused)(void *data, uint64_t by, enum peer_refusal refusal, const char *why);
 };
 
 struct peers *peers_new(
@@ -71,6 +83,18 @@ struct peer_address {
 /* The other members: links to new ones begin, to missing ones end, addresses are taken over.
  * Strings are copied. */
 void peers_set(struct peers *p, const struct peer_address *list, size_t n);
+/* Where this member is reached, comma-separated URLs; said in each hello. Copied. */
+void peers_set_self(struct peers *p, const char *urls);
+/* A link to one that is not in the list (yet): it stays when a new list lacks it, unless it was
+ * removed. False when there are too many. */
+bool peers_meet(struct peers *p, const struct peer_address *a);
+
+/* Asks the member at that address for the members' table, for one that is none yet. Blocking, at
+ * most timeout_ms beside the look-up of the name. The body is untrusted. */
+int peer_fetch_members(
+    const char *host, uint16_t port, unsigned timeout_ms, struct strbuf *ret, struct err *reterr);
+/* The answer's body: 0, or DECREE_EBAD_REQUEST with a text. Untrusted bytes. */
+int peer_fetch_parse(struct bytes answer, struct strbuf *ret, struct err *reterr);
 
 /* One frame in parts; own references are taken. Leaves with peers_flush. */
 void peers_send(struct peers *p, uint64_t to, struct buf *const *parts, size_t n_parts);

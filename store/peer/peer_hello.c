@@ -11,7 +11,9 @@ enum field {
     FIELD_TO,
     FIELD_INCARNATION,
     FIELD_CHANNEL,
-    FIELD_END
+    FIELD_URLS,
+    FIELD_END,
+    FIELDS_NEEDED = FIELD_URLS
 };
 
 static const char *const field_names[] = {
@@ -21,6 +23,7 @@ static const char *const field_names[] = {
     [FIELD_TO] = "Decree-To",
     [FIELD_INCARNATION] = "Decree-Incarnation",
     [FIELD_CHANNEL] = "Decree-Channel",
+    [FIELD_URLS] = "Decree-Urls",
 };
 
 static const char *const channel_names[] = {
@@ -29,16 +32,22 @@ static const char *const channel_names[] = {
 };
 
 static const char path[] = "/raft/decree";
+static const char members_path[] = "/members";
 
 /* ---- writing ---- */
+
+static void request_head(const char *of, const char *host, uint16_t port, struct strbuf *out)
+{
+    bool ipv6 = strchr(host, ':') != NULL;
+
+    strbuf_printf(out, "GET %s HTTP/1.1\r\nHost: %s%s%s:%u\r\n", of, ipv6 ? "[" : "", host,
+        ipv6 ? "]" : "", port);
+}
 
 void peer_hello_request(const struct peer_hello *h, const char *host, uint16_t port,
     const char *version, struct strbuf *out)
 {
-    bool ipv6 = strchr(host, ':') != NULL;
-
-    strbuf_printf(out, "GET %s HTTP/1.1\r\nHost: %s%s%s:%u\r\n", path, ipv6 ? "[" : "", host,
-        ipv6 ? "]" : "", port);
+    request_head(path, host, port, out);
     strbuf_append_str(out, "Connection: Upgrade\r\nUpgrade: decree\r\n");
     strbuf_printf(out, "%s: %u\r\n", field_names[FIELD_PROTOCOL], h->protocol);
     strbuf_printf(out, "Decree-Version: %s\r\n", version);
@@ -46,7 +55,25 @@ void peer_hello_request(const struct peer_hello *h, const char *host, uint16_t p
     strbuf_printf(out, "%s: %016" PRIx64 "\r\n", field_names[FIELD_FROM], h->from);
     strbuf_printf(out, "%s: %016" PRIx64 "\r\n", field_names[FIELD_TO], h->to);
     strbuf_printf(out, "%s: %016" PRIx64 "\r\n", field_names[FIELD_INCARNATION], h->incarnation);
+    if (h->urls != NULL && h->urls[0] != 0) {
+        strbuf_printf(out, "%s: %s\r\n", field_names[FIELD_URLS], h->urls);
+    }
     strbuf_printf(out, "%s: %s\r\n\r\n", field_names[FIELD_CHANNEL], channel_names[h->channel]);
+}
+
+void peer_hello_ask_members(const char *host, uint16_t port, struct strbuf *out)
+{
+    request_head(members_path, host, port, out);
+    strbuf_append_str(out, "Connection: close\r\n\r\n");
+}
+
+void peer_hello_members(struct bytes table, struct strbuf *out)
+{
+    strbuf_printf(out,
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/octet-stream\r\n"
+        "Content-Length: %zu\r\n\r\n",
+        table.len);
+    strbuf_append_bytes(out, table);
 }
 
 void peer_hello_accept(const char *version, uint64_t incarnation, struct strbuf *out)
@@ -101,6 +128,10 @@ static bool take_field(struct peer_hello_reader *r, enum field f, const char *va
         return parse_number(value, 16, &r->hello.to);
     case FIELD_INCARNATION:
         return parse_number(value, 16, &r->hello.incarnation);
+    case FIELD_URLS:
+        strbuf_append_str(&r->urls, value);
+        r->hello.urls = strbuf_cstr(&r->urls);
+        return true;
     case FIELD_CHANNEL:
         for (int c = 0; c < PEER_CHANNEL_END; c++) {
             if (strcmp(value, channel_names[c]) == 0) {
@@ -184,7 +215,7 @@ static int on_done(http_parser *parser)
 
 void peer_hello_reader_init(struct peer_hello_reader *r, bool request)
 {
-    *r = (struct peer_hello_reader){0};
+    *r = (struct peer_hello_reader){.hello.urls = ""};
     http_parser_init(&r->parser, request ? HTTP_REQUEST : HTTP_RESPONSE);
     r->parser.data = r;
 }
@@ -195,6 +226,7 @@ void peer_hello_reader_deinit(struct peer_hello_reader *r)
     strbuf_deinit(&r->value);
     strbuf_deinit(&r->url);
     strbuf_deinit(&r->body);
+    strbuf_deinit(&r->urls);
 }
 
 int peer_hello_feed(struct peer_hello_reader *r, struct bytes b, size_t *ret_used)
@@ -223,6 +255,12 @@ int peer_hello_feed(struct peer_hello_reader *r, struct bytes b, size_t *ret_use
     return PEER_HELLO_MORE;
 }
 
+bool peer_hello_is_question(const struct peer_hello_reader *r)
+{
+    return r->parser.method == HTTP_GET && !r->parser.upgrade &&
+        bytes_eq(strbuf_bytes(&r->url), bytes_str(members_path));
+}
+
 int peer_hello_check(const struct peer_hello_reader *r, const char **ret_text)
 {
     if (r->url.len != sizeof(path) - 1 || memcmp(r->url.data, path, r->url.len) != 0) {
@@ -238,7 +276,7 @@ int peer_hello_check(const struct peer_hello_reader *r, const char **ret_text)
                     "both members must run versions that fit";
         return 426;
     }
-    if (r->seen != (1u << FIELD_END) - 1) {
+    if ((~r->seen & ((1u << FIELDS_NEEDED) - 1)) != 0) {
         *ret_text = "cluster, member ids and channel must be given";
         return 400;
     }

@@ -106,16 +106,51 @@ static void take(struct peer_in *in, struct peer *from)
     peer_link_kick(&from->messages);
 }
 
+static void tell_members(struct peer_in *in)
+{
+    struct peers *p = in->peers;
+    _cleanup_strbuf_ struct strbuf table = {0};
+    _cleanup_strbuf_ struct strbuf answer = {0};
+
+    p->ops->members(p->data, &table);
+    peer_hello_members(strbuf_bytes(&table), &answer);
+    write_text(in, &answer);
+    peer_in_end(in, false);
+}
+
+static bool is_removed(const struct peers *p, uint64_t id)
+{
+    return p->ops->is_removed != NULL && p->ops->is_removed(p->data, id);
+}
+
+/* Who it is; one that is not known is met when it says where it is reached. */
+static struct peer *find_from(struct peers *p, const struct peer_hello *h)
+{
+    struct peer *from = peers_find(p, h->from);
+
+    if (from == NULL && h->from != p->options.id && h->urls[0] != 0 && p->ops->stranger != NULL) {
+        p->ops->stranger(p->data, h->from, h->urls);
+        from = peers_find(p, h->from);
+    }
+    return from;
+}
+
 /* Does what it says fit? Answers either way; false when `in` is gone. */
 static bool judge(struct peer_in *in)
 {
+    struct peers *p = in->peers;
     const struct peer_hello *h = &in->hello.hello;
-    const struct peers_options *self = &in->peers->options;
+    const struct peers_options *self = &p->options;
     _cleanup_free_ char *why = NULL;
-    struct peer *from = peers_find(in->peers, h->from);
+    struct peer *from;
     const char *text = NULL;
-    int status = peer_hello_check(&in->hello, &text);
+    int status;
 
+    if (p->ops->members != NULL && peer_hello_is_question(&in->hello)) {
+        tell_members(in);
+        return false;
+    }
+    status = peer_hello_check(&in->hello, &text);
     if (status != 0) {
         refuse(in, status, text);
     } else if (h->cluster_id != self->cluster_id) {
@@ -127,11 +162,13 @@ static bool judge(struct peer_in *in)
                         ": the address in the list of members is wrong",
             self->id, h->to);
         refuse(in, 421, why);
-    } else if (from == NULL) {
+    } else if (is_removed(p, h->from)) {
+        refuse(in, PEER_STATUS_REMOVED, PEER_REMOVED_TEXT);
+    } else if ((from = find_from(p, h)) == NULL) {
         why = xasprintf("no member %016" PRIx64 " is known here", h->from);
         refuse(in, 403, why);
     } else if (peer_is_replaced(from, h->incarnation)) {
-        refuse(in, 409, PEER_REPLACED_TEXT);
+        refuse(in, PEER_STATUS_REPLACED, PEER_REPLACED_TEXT);
     } else {
         take(in, from);
         return true;

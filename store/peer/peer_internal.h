@@ -45,6 +45,7 @@ struct peer {
     uv_timer_t retry; /* of the message link */
     bool dropped;     /* frames were: to be reported */
     bool marked;      /* peers_set: still a member */
+    bool stranger;    /* not in the list of members here */
     uint64_t sent_bytes, received_bytes, sent_failures;
 };
 
@@ -73,6 +74,7 @@ struct peers {
     void *data;
     struct list list, incoming, listeners;
     size_t n_incoming;
+    char *own_urls; /* owned, "" at first */
     uint16_t port;
     uint64_t chance; /* of back-off jitter */
     struct peer_conn_count conns;
@@ -87,6 +89,9 @@ struct peers {
  * whom it voted for is forgotten, so it must not count as that member again (reliability F18). */
 #define PEER_REPLACED_TEXT                                                                         \
     "this member has lost its data: it must be removed from the cluster and added anew"
+#define PEER_REMOVED_TEXT "this member has been removed from the cluster"
+/* HTTP statuses of the two refusals that are for good. */
+enum { PEER_STATUS_REPLACED = 409, PEER_STATUS_REMOVED = 410 };
 static inline bool peer_is_replaced(const struct peer *peer, uint64_t incarnation)
 {
     return peer->address.incarnation != 0 && peer->address.incarnation != incarnation;

@@ -72,16 +72,19 @@ static void on_frames(struct peer_link *l, struct bytes b)
 
 static void on_hello_bytes(struct peer_link *l, struct bytes b)
 {
+    struct peers *p = l->peer->peers;
+    uint64_t by = l->peer->id;
     _cleanup_free_ char *text = NULL;
     size_t used = 0;
     int rc = peer_hello_feed(&l->hello, b, &used);
+    int status = 0;
 
     if (rc == PEER_HELLO_MORE) {
         return;
     }
     if (rc < 0) {
         text = xstrdup("what it answered is no HTTP upgrade");
-    } else if (peer_hello_status(&l->hello, &text) == 101 &&
+    } else if ((status = peer_hello_status(&l->hello, &text)) == 101 &&
         peer_is_replaced(l->peer, l->hello.hello.incarnation)) {
         text = xstrdup(PEER_REPLACED_TEXT);
     } else if (text == NULL) {
@@ -93,6 +96,11 @@ static void on_hello_bytes(struct peer_link *l, struct bytes b)
     }
     peer_conn_close(l->conn);
     link_down(l, text);
+    if (p->ops->refused != NULL &&
+        (status == PEER_STATUS_REMOVED || status == PEER_STATUS_REPLACED)) {
+        p->ops->refused(p->data, by,
+            status == PEER_STATUS_REMOVED ? PEER_REFUSED_REMOVED : PEER_REFUSED_REPLACED, text);
+    }
 }
 
 static void link_on_bytes(void *data, struct bytes b)
@@ -128,7 +136,8 @@ static void link_on_open(void *data)
         .from = p->options.id,
         .to = l->peer->id,
         .incarnation = p->options.incarnation,
-        .channel = l->channel};
+        .channel = l->channel,
+        .urls = p->own_urls};
     _cleanup_strbuf_ struct strbuf text = {0};
     _cleanup_buf_ struct buf *b = NULL;
 

@@ -22,6 +22,7 @@ static void peers_on_last_closed(uv_handle_t *h)
     struct peers *p = h->data;
 
     p->closed(p->closed_data);
+    free(p->own_urls);
     free(p);
 }
 
@@ -103,6 +104,7 @@ struct peers *peers_new(
     p->ops = ops;
     p->data = data;
     p->chance = (clock_boot_ns() ^ options->id) | 1;
+    p->own_urls = xstrdup("");
     p->conns = (struct peer_conn_count){.on_zero = peers_on_no_conns, .data = p};
     list_init(&p->list);
     list_init(&p->incoming);
@@ -150,6 +152,40 @@ static void add(struct peers *p, const struct peer_address *a)
     peer_link_start(&peer->messages);
 }
 
+static bool same_address(const struct peer_address *a, const struct peer_address *b)
+{
+    for (size_t i = 0; i < a->n && i < b->n; i++) {
+        if (a->at[i].port != b->at[i].port || strcmp(a->at[i].host, b->at[i].host) != 0) {
+            return false;
+        }
+    }
+    return a->n == b->n;
+}
+
+/* A link that is up stays up; one that is not need not wait at the old address. */
+static void move(struct peer *peer, const struct peer_address *a)
+{
+    bool same = same_address(&peer->address, a);
+
+    copy_address(peer, a);
+    if (same) {
+        return;
+    }
+    if (peer->messages.state == LINK_DIALING) {
+        peer_link_stop(&peer->messages);
+        peer_link_start(&peer->messages);
+    } else {
+        peer_link_kick(&peer->messages);
+    }
+}
+
+static bool may_stay(const struct peer *peer)
+{
+    const struct peers *p = peer->peers;
+
+    return peer->stranger && !(p->ops->is_removed != NULL && p->ops->is_removed(p->data, peer->id));
+}
+
 void peers_set(struct peers *p, const struct peer_address *list, size_t n)
 {
     list_for_each (it, &p->list) {
@@ -161,7 +197,8 @@ void peers_set(struct peers *p, const struct peer_address *list, size_t n)
         decree_assert(list[i].n > 0 && list[i].id != p->options.id);
         if (peer != NULL) {
             peer->marked = true;
-            copy_address(peer, &list[i]);
+            peer->stranger = false;
+            move(peer, &list[i]);
         } else {
             add(p, &list[i]);
         }
@@ -169,10 +206,37 @@ void peers_set(struct peers *p, const struct peer_address *list, size_t n)
     list_for_each_safe (it, &p->list) {
         struct peer *peer = list_entry(it, struct peer, link);
 
-        if (!peer->marked) {
+        if (!peer->marked && !may_stay(peer)) {
             peer_end(peer);
         }
     }
+}
+
+void peers_set_self(struct peers *p, const char *urls)
+{
+    free(p->own_urls);
+    p->own_urls = xstrdup(urls);
+}
+
+static size_t peers_count(const struct peers *p)
+{
+    size_t n = 0;
+
+    list_for_each (it, &p->list) {
+        n++;
+    }
+    return n;
+}
+
+bool peers_meet(struct peers *p, const struct peer_address *a)
+{
+    decree_assert(a->n > 0 && a->id != p->options.id && peers_find(p, a->id) == NULL);
+    if (peers_count(p) >= PEER_MEMBERS_MAX) {
+        return false;
+    }
+    add(p, a);
+    peers_find(p, a->id)->stranger = true;
+    return true;
 }
 
 /* ---- messages ---- */

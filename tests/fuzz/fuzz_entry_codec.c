@@ -42,10 +42,34 @@ static void try_message(struct bytes b)
     msg_decoded_deinit(&m);
 }
 
+/* A table that was read can be changed and written, and is read again as it was. */
+static void try_change(struct members *m)
+{
+    static const char *const urls[] = {"http://h:1"};
+    _cleanup_strbuf_ struct strbuf one = {0}, two = {0};
+    struct members copy;
+
+    if (m->n < RAFT_MEMBERS_MAX) {
+        members_add(m, members_fresh_id(m, urls, 1, 0), urls, 1, true);
+    }
+    if (m->n > 0) {
+        members_remove(m, m->list[0].id);
+    }
+    members_copy(m, &copy);
+    members_encode(m, &one);
+    members_encode(&copy, &two);
+    decree_assert(bytes_eq(strbuf_bytes(&one), strbuf_bytes(&two)));
+    members_deinit(&copy);
+    members_deinit(m);
+}
+
 static void try_others(struct bytes b)
 {
     _cleanup_arena_ struct arena arena = {.limit = 64 << 20};
     struct members members;
+    struct member_ask member_ask;
+    struct member_answer member_answer;
+    uint64_t cluster_id;
     struct lease_ask ask;
     struct lease_answer answer;
     struct proposals_refused refused;
@@ -59,8 +83,13 @@ static void try_others(struct bytes b)
     (void)snap_begin_decode(b, &begin);
     (void)snap_status_decode(b, &status);
     (void)snap_end_decode(b, &pieces);
-    if (members_decode(b, &members) == 0) {
+    (void)member_ask_decode(b, &arena, &member_ask);
+    (void)member_answer_decode(b, &member_answer);
+    if (members_answer_decode(b, &cluster_id, &members) == 0) {
         members_deinit(&members);
+    }
+    if (members_decode(b, &members) == 0) {
+        try_change(&members);
     }
 }
 

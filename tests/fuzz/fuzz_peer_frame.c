@@ -72,6 +72,15 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t size_max, unsi
     return size;
 }
 
+static void try_answer(struct bytes b)
+{
+    _cleanup_strbuf_ struct strbuf body = {0};
+
+    if (peer_fetch_parse(b, &body, NULL) == 0) {
+        decree_assert(body.len <= b.len);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > 1) {
@@ -81,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         try_frames(b, step);
         try_hello(b, step, true);
         try_hello(b, step, false);
+        try_answer(b);
     }
     return 0;
 }

@@ -1,0 +1,133 @@
+#include "node_join.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "file.h"
+#include "log.h"
+#include "peer.h"
+
+enum { ASK_MS = 5000 /* as long as a link waits for its hello */ };
+
+#define REMOVED_FILE "removed"
+enum { REMOVED_BYTES_MAX = 256 };
+
+/* ---- asking ---- */
+
+struct asking {
+    struct core_join best; /* the newest answer; members.n 0 = none yet */
+    struct strbuf why;     /* of those that did not answer */
+};
+
+static void note(struct asking *a, const char *url, const char *why)
+{
+    strbuf_printf(&a->why, "%s%s: %s", a->why.len != 0 ? "; " : "", url, why);
+}
+
+static int fetch(const char *url, struct core_join *ret, struct err *reterr)
+{
+    _cleanup_free_ char *host = NULL;
+    _cleanup_strbuf_ struct strbuf body = {0};
+    uint16_t port;
+    int err = peer_url_parse(url, &host, &port, reterr);
+
+    if (err == 0) {
+        err = peer_fetch_members(host, port, ASK_MS, &body, reterr);
+    }
+    if (err == 0 &&
+        members_answer_decode(strbuf_bytes(&body), &ret->cluster_id, &ret->members) < 0) {
+        err = err_set(reterr, DECREE_EBAD_REQUEST,
+            "its answer cannot be read: both must run versions that fit");
+    }
+    return err;
+}
+
+/* True when the answer is the one that was sought. */
+static bool take(struct asking *a, struct core_join *join, const struct store_member *self)
+{
+    bool lists_self = members_find_url(&join->members, self->peer_urls[0]) != NULL;
+
+    if (a->best.members.n == 0 || lists_self) {
+        members_deinit(&a->best.members);
+        a->best = *join;
+    } else {
+        members_deinit(&join->members);
+    }
+    return lists_self;
+}
+
+static bool ask_member(
+    struct asking *a, const struct store_member *member, const struct store_member *self)
+{
+    for (size_t i = 0; i < member->n_peer_urls; i++) {
+        _cleanup_err_ struct err err = {0};
+        struct core_join join = {0};
+
+        if (fetch(member->peer_urls[i], &join, &err) == 0) {
+            return take(a, &join, self);
+        }
+        note(a, member->peer_urls[i], err.text != NULL ? err.text : "failed");
+    }
+    return false;
+}
+
+int node_join_ask(const struct members *founders, const struct store_member *self,
+    struct core_join *ret, struct err *reterr)
+{
+    struct asking a = {0};
+    int err = 0;
+
+    for (size_t i = 0; i < founders->n; i++) {
+        if (&founders->list[i] != self && ask_member(&a, &founders->list[i], self)) {
+            break;
+        }
+    }
+    if (a.best.members.n != 0) {
+        *ret = a.best;
+    } else if (founders->n == 1) {
+        err = err_set(reterr, DECREE_EINVALID_CONFIG,
+            "the initial cluster lists %s alone: to join a running cluster it must list the "
+            "members of that cluster as well",
+            self->name);
+    } else {
+        err = err_set(reterr, -EHOSTUNREACH,
+            "no member of the cluster can be asked, at least one of the initial cluster must run: "
+            "%s",
+            strbuf_cstr(&a.why));
+    }
+    strbuf_deinit(&a.why);
+    return err;
+}
+
+/* ---- the mark ---- */
+
+void node_mark_removed(const char *data_dir, uint64_t id, uint64_t cluster_id)
+{
+    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    _cleanup_close_ int dir_fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_free_ char *text =
+        xasprintf("member %016" PRIx64 " of cluster %016" PRIx64, id, cluster_id);
+    _cleanup_err_ struct err err = {0};
+
+    if (dir_fd < 0 || file_replace_at(dir_fd, REMOVED_FILE, bytes_str(text), &attrs, &err) < 0) {
+        log_warn("%s: the mark of a removed member could not be written: %s", data_dir,
+            err.text != NULL ? err.text : strerror(errno));
+    }
+}
+
+int node_check_removed(const char *data_dir, const char *name, struct err *reterr)
+{
+    _cleanup_close_ int dir_fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_strbuf_ struct strbuf text = {0};
+
+    if (dir_fd < 0 || file_read_at(dir_fd, REMOVED_FILE, REMOVED_BYTES_MAX, &text, NULL) < 0) {
+        return 0;
+    }
+    return err_set(reterr, DECREE_EINVALID_CONFIG,
+        "%s belongs to %s, which has been removed from the cluster: it must not come back; remove "
+        "the directory, then add the member anew (decree member add %s --peer-urls URL)",
+        data_dir, strbuf_cstr(&text), name);
+}
