@@ -132,6 +132,22 @@ static bool take_update(struct store *s)
 
 /* ---- the turn ---- */
 
+static void flush_own(struct store *s)
+{
+    if (s->flush_due) {
+        s->flush_due = false;
+        s->env->flush(s->env->data);
+    }
+}
+
+static void tell_members(struct store *s)
+{
+    if (core_links_refresh(s)) {
+        flush_own(s); /* one that was removed gets the answer to its question */
+        s->env->members_changed(s->env->data);
+    }
+}
+
 static void step_raft(struct store *s)
 {
     for (int i = 0; i < ROUNDS_MAX; i++) {
@@ -140,9 +156,7 @@ static void step_raft(struct store *s)
         core_calls_propose(s);
         core_changes_step(s);
         core_reads_begin(s);
-        if (core_links_refresh(s)) {
-            s->env->members_changed(s->env->data); /* before something is sent to a new one */
-        }
+        tell_members(s); /* before something is sent to a new one */
         if (!take_update(s) && s->commit <= s->applied) {
             return;
         }
@@ -153,13 +167,6 @@ static void step_raft(struct store *s)
         }
     }
     core_mark(s);
-}
-
-static void tell_members(struct store *s)
-{
-    if (core_links_refresh(s)) {
-        s->env->members_changed(s->env->data);
-    }
 }
 
 bool core_turn(struct store *s)
@@ -183,10 +190,7 @@ bool core_turn(struct store *s)
             mvcc_watch_deliver(s->mvcc, BUGGIFY("watch_slice_short") ? 1 : WATCH_SLICE_EVENTS) ||
             s->watching;
     }
-    if (s->flush_due) {
-        s->flush_due = false;
-        s->env->flush(s->env->data);
-    }
+    flush_own(s);
     return s->dirty || s->watching || s->compacting || s->commit > s->applied ||
         core_save_is_busy(s) || core_sends_busy(s) || core_ranges_busy(s) || core_reads_busy(s);
 }
