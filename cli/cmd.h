@@ -11,6 +11,8 @@ extern const struct command cmd_put, cmd_get, cmd_del, cmd_watch, cmd_txn;
 extern const struct command cmd_lease_grant, cmd_lease_revoke, cmd_lease_keep_alive,
     cmd_lease_timetolive, cmd_lease_list;
 extern const struct command cmd_member_list, cmd_status;
+extern const struct command cmd_member_add, cmd_member_remove, cmd_member_update,
+    cmd_member_promote, cmd_member_replace, cmd_move_leader;
 extern const struct command cmd_agent_status, cmd_agent_render;
 extern const struct command cmd_version, cmd_help;
 

@@ -10,9 +10,8 @@
 
 #include "alloc.h"
 #include "buf.h"
-#include "cmd.h"
+#include "member.h"
 #include "table.h"
-#include "v3_client.h"
 
 static void join_urls(struct strbuf *out, const json_t *urls)
 {
@@ -110,20 +109,6 @@ static void survey_add(struct survey *s, struct v3_client *client)
     }
     free(answers);
     json_decref(empty);
-}
-
-static const json_t *member_by_id(const json_t *members, uint64_t id)
-{
-    const json_t *member;
-    size_t i;
-
-    json_array_foreach(members, i, member)
-    {
-        if (v3_uint(member, "ID") == id) {
-            return member;
-        }
-    }
-    return NULL;
 }
 
 /* The member that answered, or that the row is about; 0 when neither is known. */

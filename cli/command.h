@@ -48,7 +48,12 @@ enum exit_code {
         "answer from the member asked, possibly a little old, also without a leader")              \
     X(START_REV, "rev", 0, "REVISION", "begin with what happened at this revision")                \
     X(KEYS, "keys", 0, NULL, "list the keys bound to the lease")                                   \
-    X(ONCE, "once", 0, NULL, "renew once instead of going on until Ctrl-C")
+    X(ONCE, "once", 0, NULL, "renew once instead of going on until Ctrl-C")                        \
+    X(PEER_URLS, "peer-urls", 0, "URLS",                                                           \
+        "where the other members reach it: http://HOST:2380, several with commas")                 \
+    X(LEARNER, "learner", 0, NULL, "without a vote until it is promoted")                          \
+    X(NAME, "name", 0, "NAME", "of the new member [the old one's]")                                \
+    X(WAIT, "wait", 0, "DURATION", "how long to wait for the new member [10m]")
 
 enum flag_id {
 #define X(id, ...) FLAG_##id,

@@ -185,9 +185,11 @@ struct store {
     struct raft_conf conf; /* as of `applied`, with members: what a snapshot carries */
     struct members members;
     bool members_moved;
-    bool members_assumed;  /* nothing has been applied yet that says who the members are */
-    struct members joined; /* as others told a member whose log does not say so yet */
-    struct members links;  /* whom to be connected with, see core_links */
+    bool members_assumed;          /* nothing has been applied yet that says who the members are */
+    struct members joined;         /* as others told a member whose log does not say so yet */
+    struct members links;          /* whom to be connected with, see core_links */
+    struct members members_before; /* as of the last time that links was made */
+    unsigned linger_ticks;         /* links to those removed since then stay so long */
     struct raft_entry_id links_conf; /* the configuration's entry that links was made from */
     bool fresh;                      /* the directory was new */
     struct arena apply_arena;        /* of one entry; no ceiling (mvcc.h) */

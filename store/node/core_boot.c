@@ -593,6 +593,7 @@ struct store *core_close(struct store *s)
     members_deinit(&s->members);
     members_deinit(&s->joined);
     members_deinit(&s->links);
+    members_deinit(&s->members_before);
     arena_deinit(&s->apply_arena);
     buf_unref(s->founding_entry.payload);
     arena_deinit(&s->options_arena);

@@ -18,6 +18,10 @@
  * outcome unknown, and the caller looks. */
 #include "core.h"
 
+enum {
+    LINGER_TICKS = 3 /* a frame that was sent before the removal has come by then, or is lost */
+};
+
 void core_changes_init(struct store *s)
 {
     list_init(&s->changes.waiting);
@@ -25,6 +29,8 @@ void core_changes_init(struct store *s)
     list_init(&s->changes.flying);
     list_init(&s->changes.moving);
 }
+
+static void moving_step(struct store *s);
 
 static struct store_call *first_of(const struct list *l)
 {
@@ -389,7 +395,8 @@ void core_changes_status(struct store *s)
             core_refuse(s, c, DECREE_ELEADER_CHANGED);
         }
     }
-    core_changes_tick(s);
+    s->changes.hold = false;
+    moving_step(s);
 }
 
 /* A follower's question as a call of this member. */
@@ -504,11 +511,10 @@ int core_move_leader_admit(struct store *s, struct store_call *c)
 }
 
 /* A transfer is over when that member leads, or when raft has long given it up. */
-void core_changes_tick(struct store *s)
+static void moving_step(struct store *s)
 {
     struct list now;
 
-    s->changes.hold = false;
     list_init(&now);
     list_splice_tail(&now, &s->changes.moving);
     while (!list_empty(&now)) {
@@ -524,9 +530,19 @@ void core_changes_tick(struct store *s)
             core_call_move(s, c, CALL_CHANGING, &s->changes.moving);
         }
     }
+}
+
+void core_changes_tick(struct store *s)
+{
+    if (s->linger_ticks > 0 && --s->linger_ticks == 0) {
+        s->members_moved = true;
+        core_mark(s);
+    }
+    s->changes.hold = false;
     if (!list_empty(&s->changes.waiting)) {
         core_mark(s);
     }
+    moving_step(s);
 }
 
 /* ---- whom to be connected with ---- */
@@ -534,6 +550,14 @@ void core_changes_tick(struct store *s)
 /* A change counts for raft from the moment that it is in the log: a voter that is being added is
  * needed for what comes after it, so the links go by the newest configuration. Those of the applied
  * one stay until the change is applied, so that one that is being removed hears of all up to it. */
+static void add_link(struct members *links, const struct store_member *m)
+{
+    if (members_find(links, m->id) == NULL && links->n < RAFT_MEMBERS_MAX) {
+        members_add(links, m->id, m->peer_urls, m->n_peer_urls, m->learner);
+        members_find(links, m->id)->incarnation = m->incarnation;
+    }
+}
+
 static void add_links(struct members *links, const struct members *more)
 {
     for (size_t i = 0; i < more->n; i++) {
@@ -542,20 +566,39 @@ static void add_links(struct members *links, const struct members *more)
         if (members_is_removed(links, m->id)) {
             continue;
         }
-        if (members_find(links, m->id) == NULL && links->n < RAFT_MEMBERS_MAX) {
-            members_add(links, m->id, m->peer_urls, m->n_peer_urls, m->learner);
-            members_find(links, m->id)->incarnation = m->incarnation;
-        } else if (members_find(links, m->id) != NULL) {
+        add_link(links, m);
+        if (members_find(links, m->id) != NULL) {
             members_set_urls(links, m->id, m->peer_urls, m->n_peer_urls);
         }
     }
+}
+
+/* One that has just been removed may have been the leader, whose answer is on its way, or wait for
+ * one: it is let go of some ticks later. */
+static void linger(struct store *s, const struct members *before)
+{
+    for (size_t i = 0; i < before->n; i++) {
+        const struct store_member *m = &before->list[i];
+
+        if (!members_is_removed(&s->links, m->id) || m->id == s->id) {
+            continue;
+        }
+        if (members_find(&s->members_before, m->id) != NULL) {
+            s->linger_ticks = LINGER_TICKS;
+        }
+        if (s->linger_ticks > 0) {
+            add_link(&s->links, m);
+        }
+    }
+    members_deinit(&s->members_before);
+    members_copy(&s->members, &s->members_before);
 }
 
 bool core_links_refresh(struct store *s)
 {
     uint64_t index = raft_conf_index(s->raft);
     struct raft_entry_id id = {.index = index, .term = raft_term_of(s->raft, index)};
-    struct members newest = {0};
+    struct members newest = {0}, before;
     struct raft_status now;
     struct bytes context;
     struct raft_conf conf;
@@ -565,7 +608,7 @@ bool core_links_refresh(struct store *s)
     }
     s->members_moved = false;
     s->links_conf = id;
-    members_deinit(&s->links);
+    before = s->links;
     members_copy(&s->members, &s->links);
     if (members_find(&s->members, s->id) == NULL) {
         add_links(&s->links, &s->joined);
@@ -578,6 +621,8 @@ bool core_links_refresh(struct store *s)
         add_links(&s->links, &newest);
     }
     members_deinit(&newest);
+    linger(s, &before);
+    members_deinit(&before);
     return true;
 }
 
@@ -593,5 +638,16 @@ bool core_is_learner(const struct store *s)
 
 void core_join_answer(const struct store *s, struct strbuf *out)
 {
-    members_answer_encode(&s->links, s->cluster_id, out);
+    struct members table;
+    size_t n = 0;
+
+    members_copy(&s->links, &table);
+    for (size_t i = 0; i < table.n; i++) {
+        if (!members_is_removed(&table, table.list[i].id)) {
+            table.list[n++] = table.list[i];
+        }
+    }
+    table.n = n;
+    members_answer_encode(&table, s->cluster_id, out);
+    members_deinit(&table);
 }

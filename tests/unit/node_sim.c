@@ -40,11 +40,19 @@ static size_t index_of(const struct sim *s, uint64_t id)
     return i;
 }
 
-/* One that knows the other as removed does not listen to it. */
+/* Does b listen to a? Not when it knows that a was removed and has let go of it. */
+static bool listens(const struct sim *s, size_t b, size_t a)
+{
+    const struct members *links = core_links(s->members[b].core);
+    uint64_t id = s->members[a].id;
+
+    return !members_is_removed(links, id) || members_find(links, id) != NULL;
+}
+
 static bool reaches(const struct sim *s, size_t a, size_t b)
 {
     return b < s->n && !s->members[a].cut && !s->members[b].cut && s->members[b].core != NULL &&
-        !members_is_removed(core_members(s->members[b].core), s->members[a].id);
+        listens(s, b, a);
 }
 
 static bool has_power(const struct sim *s, size_t i)
