@@ -180,6 +180,10 @@ struct end {
     uint8_t last;
     int verdict; /* of the next stream frame */
     char why[128];
+    uint64_t removed;  /* whom it knows as removed */
+    struct end *meets; /* it meets that one when it comes as a stranger */
+    size_t strangers, refused;
+    enum peer_refusal refusal;
 };
 
 static uv_loop_t loop;
@@ -247,6 +251,40 @@ static void on_link_lost(void *data, uint64_t from)
     ((struct end *)data)->lost++;
 }
 
+static bool end_is_removed(void *data, uint64_t id)
+{
+    return ((struct end *)data)->removed == id;
+}
+
+static void on_stranger(void *data, uint64_t from, const char *urls)
+{
+    struct end *e = data;
+    struct peer_address a = {.id = from, .n = 1, .at = {{"127.0.0.1", 0}}};
+
+    e->strangers++;
+    assert_string_equal(urls, "http://here:1");
+    if (e->meets != NULL) {
+        a.at[0].port = peers_port(e->meets->peers);
+        assert_true(peers_meet(e->peers, &a));
+    }
+}
+
+static void on_question(void *data, struct strbuf *out)
+{
+    (void)data;
+    strbuf_append_str(out, "the members");
+}
+
+static void on_refused(void *data, uint64_t by, enum peer_refusal refusal, const char *why)
+{
+    struct end *e = data;
+
+    (void)by;
+    e->refused++;
+    e->refusal = refusal;
+    (void)snprintf(e->why, sizeof(e->why), "%s", why);
+}
+
 static const struct peers_ops ops = {.frame = on_frame,
     .unreachable = on_unreachable,
     .link_lost = on_link_lost,
@@ -254,7 +292,11 @@ static const struct peers_ops ops = {.frame = on_frame,
     .stream_reply = on_stream_reply,
     .stream_down = on_stream_down,
     .stream_frame = on_stream_frame,
-    .stream_cut = on_stream_cut};
+    .stream_cut = on_stream_cut,
+    .is_removed = end_is_removed,
+    .stranger = on_stranger,
+    .members = on_question,
+    .refused = on_refused};
 
 static void end_init(struct end *e, uint64_t id, uint64_t cluster)
 {
@@ -501,6 +543,160 @@ TEST(peer, a_queue_that_is_not_read_drops_instead_of_growing)
     finish_loop();
 }
 
+TEST(peer, one_that_was_removed_is_told_so)
+{
+    struct end a, b;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    end_init(&a, 1, 7);
+    end_init(&b, 2, 7);
+    a.removed = 2;
+    peers_set_self(b.peers, "http://here:1");
+    knows(&b, &a, 1);
+    UNTIL(b.refused > 0);
+    assert_int_equal(b.refusal, PEER_REFUSED_REMOVED);
+    assert_non_null(strstr(b.why, "has been removed"));
+    assert_int_equal(a.strangers, 0);
+    assert_false(is_up(&b, 1));
+    end_close(&a);
+    end_close(&b);
+    finish_loop();
+}
+
+TEST(peer, one_that_lost_its_data_is_told_so)
+{
+    struct end a, b;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    end_init(&a, 1, 7);
+    end_init(&b, 2, 7);
+    known_incarnation = INCARNATION + 1;
+    knows(&a, &b, 2);
+    known_incarnation = 0;
+    knows(&b, &a, 1);
+    UNTIL(b.refused > 0);
+    assert_int_equal(b.refusal, PEER_REFUSED_REPLACED);
+    assert_int_equal(a.refused, 0);
+    end_close(&a);
+    end_close(&b);
+    finish_loop();
+}
+
+/* It is far behind and has never heard of its leader. */
+TEST(peer, a_stranger_that_says_where_it_is_can_be_answered)
+{
+    struct end a, b;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    end_init(&a, 1, 7);
+    end_init(&b, 2, 7);
+    a.meets = &b;
+    peers_set_self(b.peers, "http://here:1");
+    knows(&b, &a, 1);
+    UNTIL(is_up(&b, 1) && is_up(&a, 2));
+    send_bytes(&a, 2, 10, 5);
+    peers_flush(a.peers);
+    UNTIL(b.frames == 1);
+    peers_set(a.peers, NULL, 0); /* a list that lacks it still */
+    assert_true(is_up(&a, 2));
+    a.removed = 2;
+    peers_set(a.peers, NULL, 0);
+    assert_false(is_up(&a, 2));
+    UNTIL(b.refused > 0);
+    end_close(&a);
+    end_close(&b);
+    finish_loop();
+}
+
+TEST(peer, a_new_address_takes_effect_at_once)
+{
+    struct end a, b, dead;
+    uint64_t begun;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    end_init(&a, 1, 7);
+    end_init(&b, 2, 7);
+    end_init(&dead, 3, 7); /* another member's address, which refuses */
+    knows(&b, &a, 1);
+    knows(&a, &dead, 2);
+    begun = clock_boot_ms();
+    while (clock_boot_ms() - begun < 1500) {
+        (void)uv_run(&loop, UV_RUN_ONCE); /* until its back-off is long */
+    }
+    assert_false(is_up(&a, 2));
+    begun = clock_boot_ms();
+    knows(&a, &b, 2);
+    UNTIL(is_up(&a, 2));
+    assert_true(clock_boot_ms() - begun < 500);
+    end_close(&a);
+    end_close(&b);
+    end_close(&dead);
+    finish_loop();
+}
+
+struct question {
+    uv_thread_t thread;
+    uint16_t port;
+    struct strbuf answer;
+    int status;
+    bool done;
+    uv_async_t wake;
+};
+
+static void ask_in_thread(void *data)
+{
+    struct question *q = data;
+
+    q->status = peer_fetch_members("127.0.0.1", q->port, LIMIT_MS, &q->answer, NULL);
+    (void)uv_async_send(&q->wake);
+}
+
+static void on_answered(uv_async_t *async)
+{
+    struct question *q = async->data;
+
+    q->done = true;
+    uv_close((uv_handle_t *)async, NULL);
+}
+
+TEST(peer, one_that_is_no_member_may_ask_who_the_members_are)
+{
+    struct question q = {0};
+    struct end a;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    end_init(&a, 1, 7);
+    q.port = peers_port(a.peers);
+    q.wake.data = &q;
+    assert_int_equal(uv_async_init(&loop, &q.wake, on_answered), 0);
+    assert_int_equal(uv_thread_create(&q.thread, ask_in_thread, &q), 0);
+    UNTIL(q.done);
+    assert_int_equal(uv_thread_join(&q.thread), 0);
+    assert_int_equal(q.status, 0);
+    assert_true(bytes_eq(strbuf_bytes(&q.answer), bytes_str("the members")));
+    strbuf_deinit(&q.answer);
+    end_close(&a);
+    finish_loop();
+}
+
+static int parse_answer(const char *text, const char *want)
+{
+    _cleanup_strbuf_ struct strbuf body = {0};
+    int err = peer_fetch_parse(bytes_str(text), &body, NULL);
+
+    assert_true(err < 0 || bytes_eq(strbuf_bytes(&body), bytes_str(want)));
+    return err;
+}
+
+TEST(peer, an_answer_that_is_cut_or_no_answer_is_refused)
+{
+    assert_int_equal(parse_answer("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", "abc"), 0);
+    assert_true(parse_answer("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nabc", "") < 0);
+    assert_true(parse_answer("HTTP/1.1 404 No\r\nContent-Length: 3\r\n\r\nabc", "") < 0);
+    assert_true(parse_answer("", "") < 0);
+    assert_true(parse_answer("SSH-2.0-x\r\n", "") < 0);
+}
+
 TEST_MAIN(UNIT(frame, any_split_of_the_bytes_gives_the_same_frames),
     UNIT(frame, every_flipped_bit_is_found),
     UNIT(frame, a_length_beyond_the_limit_ends_the_link_at_once),
@@ -511,4 +707,9 @@ TEST_MAIN(UNIT(frame, any_split_of_the_bytes_gives_the_same_frames),
     UNIT(peer, another_cluster_is_refused_with_both_names), UNIT(peer, a_wrong_address_is_refused),
     UNIT(peer, a_stranger_is_refused), UNIT(peer, one_that_lost_its_data_is_refused_by_both_sides),
     UNIT(peer, a_stream_is_bounded_by_its_reader_and_answered),
-    UNIT(peer, a_queue_that_is_not_read_drops_instead_of_growing))
+    UNIT(peer, a_queue_that_is_not_read_drops_instead_of_growing),
+    UNIT(peer, one_that_was_removed_is_told_so), UNIT(peer, one_that_lost_its_data_is_told_so),
+    UNIT(peer, a_stranger_that_says_where_it_is_can_be_answered),
+    UNIT(peer, a_new_address_takes_effect_at_once),
+    UNIT(peer, one_that_is_no_member_may_ask_who_the_members_are),
+    UNIT(peer, an_answer_that_is_cut_or_no_answer_is_refused))
