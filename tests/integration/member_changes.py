@@ -314,8 +314,8 @@ class MemberChanges(unittest.TestCase):
                 try:
                     reply = client.call(path, filled)
                     added = reply.get("member", {}).get("ID", added)
-                    shape = sorted(reply), sorted(reply.get("header", {})), [
-                        sorted(m) for m in reply.get("members", [])]
+                    shape = sorted(reply), sorted(reply.get("header", {})), sorted(
+                        sorted(m) for m in reply.get("members", []))
                     said.append((path, body, 200, shape))
                 except Refused as e:
                     # Not the HTTP status: 3.4's gateway has others for a failed precondition.
