@@ -138,7 +138,8 @@ static void health(struct exchange *ex)
     } else if (!serializable && !store_has_leader(ex->api->store)) {
         answer_health(ex, "RAFT NO LEADER");
     } else {
-        read_store(ex, serializable, on_health);
+        /* A learner is healthy in its own way: it answers no other reads. */
+        read_store(ex, serializable || store_is_learner(ex->api->store), on_health);
     }
 }
 

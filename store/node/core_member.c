@@ -631,9 +631,9 @@ bool core_is_learner(const struct store *s)
     const struct store_member *self = members_find(&s->members, s->id);
 
     if (self == NULL) {
-        self = members_find(&s->joined, s->id); /* its log does not go that far yet */
+        self = members_find(&s->links, s->id); /* applied here is not that far yet */
     }
-    return self != NULL && self->learner;
+    return self == NULL || self->learner; /* as far as it knows it has no vote */
 }
 
 void core_join_answer(const struct store *s, struct strbuf *out)
