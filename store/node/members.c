@@ -129,6 +129,18 @@ uint64_t members_fresh_id(
 
 /* ---- the founding list ---- */
 
+/* It is written into HTTP heads and into lists with commas: nothing that could end a line or an
+ * element there. */
+static bool is_host(const char *p, const char *end)
+{
+    for (; p < end; p++) {
+        if (*p <= ' ' || *p >= 0x7f || strchr("/,=?#@\"\\", *p) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int peer_url_parse(const char *url, char **ret_host, uint16_t *ret_port, struct err *reterr)
 {
     static const char scheme[] = "http://";
@@ -164,7 +176,7 @@ int peer_url_parse(const char *url, char **ret_host, uint16_t *ret_port, struct 
         return err_set(reterr, DECREE_EINVALID_CONFIG,
             "peer URL %s: an IPv6 address must stand in brackets", url);
     }
-    if (host == host_end || memchr(host, '/', (size_t)(host_end - host)) != NULL) {
+    if (host == host_end || !is_host(host, host_end)) {
         return err_set(
             reterr, DECREE_EINVALID_CONFIG, "peer URL %s: must be http://HOST:PORT", url);
     }

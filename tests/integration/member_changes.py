@@ -179,6 +179,9 @@ class MemberChanges(unittest.TestCase):
             self.assertGreater(len(written), 100)
             again = self.ok(c, "member", "replace", dead.name, "--peer-urls", peer_url(new))
             self.assertIn("nothing is left to do", again)
+            told = json.loads(self.ok(c, "member", "replace", dead.name, "--peer-urls",
+                                      peer_url(new), "-o", "json"))
+            self.assertEqual(len(told["members"]), 3)
             self.assertEqual(sorted(r["name"] for r in self.rows(c)),
                              sorted(m.name for m in c.members if m is not dead))
             self.has(new, written[-1], "eHh4" * 33 + "eA==")
@@ -258,6 +261,9 @@ class MemberChanges(unittest.TestCase):
                            endpoints=f"http://127.0.0.1:{to.client_port}")
             self.assertIn("Leadership transferred", text)
             until(5, "it leads", to.leads)
+            back = json.loads(self.ok(c, "move-leader", leader.name, "-o", "json"))
+            ids = {r["name"]: r["ID"] for r in self.rows(c)}
+            self.assertEqual(back, {"from": ids[to.name], "to": ids[leader.name]})
             done = decree(c, "move-leader", "nobody")
             self.assertEqual(done.returncode, 2)
             self.assertIn("no member \"nobody\"", done.stderr)

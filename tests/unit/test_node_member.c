@@ -25,6 +25,19 @@ TEST(members, ids_are_never_given_twice)
     members_deinit(&m);
 }
 
+TEST(members, urls_that_could_end_a_line_or_a_list_are_refused)
+{
+    static const char *const bad[] = {"http://a\r\nX: y:1", "http://a,b:1", "http://a b:1",
+        "http://a=b:1", "http://a@b:1", "http://\xc3\xa4:1", "http://:1", "http://a:0", "http://a"};
+    static const char *const good[] = {"http://[fe80::1%eth0]:1", "http://a_b-c.d:65535"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_int_equal(members_check_urls(&bad[i], 1), DECREE_EBAD_PEER_URLS);
+    }
+    assert_int_equal(members_check_urls(good, 2), 0);
+    assert_int_equal(members_check_urls(good, 0), DECREE_EBAD_PEER_URLS);
+}
+
 TEST(members, the_oldest_removed_id_is_forgotten_first)
 {
     struct members m, copy;
@@ -779,6 +792,7 @@ TEST(move_leader, goes_to_a_voter_and_is_asked_of_the_leader)
 }
 
 TEST_MAIN(UNIT(members, ids_are_never_given_twice),
+    UNIT(members, urls_that_could_end_a_line_or_a_list_are_refused),
     UNIT(members, the_oldest_removed_id_is_forgotten_first),
     UNIT(members, what_a_member_said_of_itself_outlives_a_change),
     UNIT(member, a_lone_one_grows_to_five_and_all_have_everything),
