@@ -81,7 +81,8 @@ static int check_founding(const struct core_options *o, struct err *reterr)
 }
 
 /* Started alone once by mistake, each of three hosts would be a healthy cluster of its own: that is
- * refused. Any other difference is only said, since members come and go after the founding. */
+ * refused; one that is left alone because the others were removed is not. Any other difference is
+ * only said, since members come and go after the founding. */
 static int check_other_founders(
     const struct store *s, const struct core_options *o, struct err *reterr)
 {
@@ -93,7 +94,7 @@ static int check_other_founders(
     for (size_t i = 0; i < o->founders->n; i++) {
         known += members_find_url(&s->links, o->founders->list[i].peer_urls[0]) != NULL;
     }
-    if (s->links.n == 1) {
+    if (s->links.n == 1 && s->links.n_removed == 0) {
         return err_set(reterr, DECREE_EINVALID_CONFIG,
             "%s holds a cluster of this member alone, but the initial cluster lists %zu members: "
             "remove the directory if nothing in it is needed, or start without that list",

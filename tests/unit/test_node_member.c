@@ -420,6 +420,9 @@ TEST(member, two_become_one_whoever_leads)
         assert_int_equal(sim_elect(&s), 1 - gone);
         assert_int_equal(sim_get(&s, 1 - gone, "/a", &c), 0);
         assert_string_equal(c.value, "1");
+        sim_kill(&s, 1 - gone);
+        sim_start(&s, 1 - gone); /* with the list of two that it was founded with */
+        assert_int_equal(sim_get(&s, 1 - gone, "/a", &c), 0);
         sim_deinit(&s);
     }
 }
