@@ -165,7 +165,7 @@ void view_open(struct member *m)
     v->base = r->log.before.index;
     v->base_term = r->log.before.term;
     v->n = 0;
-    if (core_is_founding(m->core)) {
+    if (core_is_new(m->core)) {
         v->term = 0; /* its first batch is still on the way */
     } else {
         for (uint64_t i = raft_log_first(&r->log); i <= raft_log_last(&r->log); i++) {
