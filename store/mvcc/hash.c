@@ -1,6 +1,10 @@
 /* A hash over what is kept. Not keyed (members compare it) and not against adversaries: it finds
  * members that have drifted apart. Each word is mixed in by a multiplication with an odd constant
- * and a rotation. */
+ * and a rotation.
+ *
+ * Key by key, each from its newest version not beyond the revision to the oldest kept one. A slice
+ * may end anywhere: the next one seeks the key after the last one, as the index may have grown, and
+ * goes on behind the last version, which stays while a hasher is open. */
 #include "alloc.h"
 #include "codec.h"
 #include "keyspace.h"
@@ -49,22 +53,133 @@ static uint64_t mix_leases(uint64_t h, const struct lease_table *t)
     return h;
 }
 
-uint64_t mvcc_hash(const struct mvcc *m)
+struct mvcc_hasher {
+    const struct mvcc *m;
+    struct mvcc *counted; /* whose open hashers this one is among; NULL for one that never waits */
+    int64_t revision, compacted;
+    uint64_t value;
+    struct strbuf after;        /* the next key is at or after this */
+    const struct version *last; /* mixed in last, of the key under way; or NULL */
+    bool ended;
+};
+
+static void begin(
+    struct mvcc_hasher *h, const struct mvcc *m, enum mvcc_hash_of of, int64_t revision)
 {
-    struct index_cursor c = index_seek(&m->index, (struct bytes){0});
-    uint64_t h = mix(mix(0, (uint64_t)m->revision), (uint64_t)m->compacted);
-    struct version *head;
+    *h = (struct mvcc_hasher){.m = m, .revision = revision, .compacted = m->compacted};
+    h->value = mix(mix(0, (uint64_t)h->revision), (uint64_t)h->compacted);
+    if (of == MVCC_HASH_ALL) {
+        h->value = mix_leases(h->value, &m->leases);
+    }
+}
 
-    h = mix_leases(h, &m->leases);
-    while ((head = index_cursor_next(&c)) != NULL) {
-        const struct version *v = version_kept(head, NULL, m->compacted);
+int mvcc_hasher_open(
+    struct mvcc *m, enum mvcc_hash_of of, int64_t revision, struct mvcc_hasher **ret)
+{
+    struct mvcc_hasher *h;
 
-        if (v != NULL) {
-            h = mix_bytes(h, version_key(v));
+    if (of == MVCC_HASH_ALL || revision == 0) {
+        revision = m->revision;
+    }
+    if (revision > m->revision) {
+        return DECREE_EFUTURE_REV;
+    }
+    if (revision < m->compacted) {
+        return DECREE_ECOMPACTED;
+    }
+    h = xmalloc(sizeof(*h));
+    begin(h, m, of, revision);
+    h->counted = m;
+    m->snapshots++;
+    *ret = h;
+    return 0;
+}
+
+struct mvcc_hasher *mvcc_hasher_close(struct mvcc_hasher *h)
+{
+    if (h != NULL) {
+        h->counted->snapshots--;
+        strbuf_deinit(&h->after);
+        free(h);
+    }
+    return NULL;
+}
+
+/* The rest of the key under way; false when the slice is used up. */
+static bool hash_older(struct mvcc_hasher *h, size_t *left)
+{
+    while (h->last != NULL) {
+        const struct version *v;
+
+        if (*left == 0) {
+            return false;
         }
-        for (; v != NULL; v = version_kept(NULL, v, m->compacted)) {
-            h = mix_version(h, v);
+        v = version_kept(NULL, h->last, h->compacted);
+        if (v != NULL) {
+            h->value = mix_version(h->value, v);
+            *left -= MIN(*left, version_size(v));
+        }
+        h->last = v;
+    }
+    return true;
+}
+
+static void hash_key(struct mvcc_hasher *h, struct version *head, size_t *left)
+{
+    const struct version *v = version_kept(version_at(head, h->revision), NULL, h->compacted);
+
+    if (v != NULL) {
+        h->value = mix_version(mix_bytes(h->value, version_key(v)), v);
+        h->last = v;
+    }
+    *left -= MIN(*left, version_size(head));
+}
+
+bool mvcc_hasher_step(struct mvcc_hasher *h, size_t bytes)
+{
+    struct index_cursor c = index_seek(&h->m->index, strbuf_bytes(&h->after));
+    const struct version *last_head = NULL;
+    size_t left = MAX(bytes, (size_t)1);
+
+    while (!h->ended && hash_older(h, &left) && left > 0) {
+        struct version *head = index_cursor_next(&c);
+
+        if (head == NULL) {
+            h->ended = true;
+        } else {
+            last_head = head;
+            hash_key(h, head, &left);
         }
     }
-    return h;
+    if (last_head != NULL && !h->ended) {
+        strbuf_clear(&h->after);
+        strbuf_append_bytes(&h->after, version_key(last_head));
+        strbuf_append_char(&h->after, '\0'); /* the next possible key */
+    }
+    return !h->ended;
+}
+
+int64_t mvcc_hasher_revision(const struct mvcc_hasher *h)
+{
+    return h->revision;
+}
+
+int64_t mvcc_hasher_compacted(const struct mvcc_hasher *h)
+{
+    return h->compacted;
+}
+
+uint64_t mvcc_hasher_value(const struct mvcc_hasher *h)
+{
+    decree_assert(h->ended);
+    return h->value;
+}
+
+uint64_t mvcc_hash(const struct mvcc *m)
+{
+    struct mvcc_hasher h;
+
+    begin(&h, m, MVCC_HASH_ALL, m->revision);
+    while (mvcc_hasher_step(&h, SIZE_MAX)) {}
+    return h.value;
 }

@@ -25,6 +25,9 @@ struct mvcc {
     bool delivering; /* inside mvcc_watch_deliver: callbacks may not write */
 };
 
+/* Of a revision or a version: nobody has counted so far, and counting on cannot overflow. */
+#define MVCC_REVISION_MAX (INT64_MAX / 2)
+
 /* The bookkeeping of a version besides its own allocation: its places in index and history. */
 enum { VERSION_OVERHEAD = 24 };
 

@@ -13,8 +13,7 @@ enum stage { STAGE_HEAD, STAGE_LEASES, STAGE_KEYS, STAGE_DONE };
 
 enum { RECORD_MAX = 2 * REQUEST_BYTES_MAX + 128 /* a key, a value and the integers */ };
 
-/* Of a revision or a version: nobody has counted so far, and counting on cannot overflow. */
-#define NUMBER_MAX ((uint64_t)INT64_MAX / 2)
+#define NUMBER_MAX ((uint64_t)MVCC_REVISION_MAX)
 
 struct mvcc_loader {
     struct mvcc *m; /* owned; its index is in `builder` until the end */
@@ -341,16 +340,18 @@ int mvcc_loader_feed(struct mvcc_loader *l, struct bytes piece, struct err *rete
 /* ---- the end ---- */
 
 /* Puts the changes in order. Every revision from the first kept one on has its changes numbered
- * from 0: so the place of each is known, and a gap or a double is seen. */
+ * from 0: so the place of each is known, and a gap or a double is seen. Only the compacted revision
+ * itself may have none: a restore went on from there (mvcc_advance). */
 static const char *sort_history(struct mvcc_loader *l)
 {
     struct mvcc *m = l->m;
     int64_t first = MAX(m->compacted, (int64_t)2);
     uint64_t n_revisions = (uint64_t)(m->revision - first + 1);
+    uint64_t empty_max = m->compacted == first;
     _cleanup_free_ uint64_t *begin = NULL;
     _cleanup_free_ struct version **sorted = NULL;
 
-    if (m->revision < first ? l->n_log != 0 : n_revisions > l->n_log) {
+    if (m->revision < first ? l->n_log != 0 : n_revisions > l->n_log + empty_max) {
         return "revisions are missing";
     }
     if (l->n_log == 0) {
@@ -362,7 +363,7 @@ static const char *sort_history(struct mvcc_loader *l)
         begin[l->log[i]->mod - first + 1]++;
     }
     for (uint64_t r = 0; r < n_revisions; r++) {
-        if (begin[r + 1] == 0) {
+        if (begin[r + 1] == 0 && first + (int64_t)r != m->compacted) {
             return "a revision is missing";
         }
         begin[r + 1] += begin[r];

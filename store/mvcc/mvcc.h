@@ -141,8 +141,39 @@ struct mvcc_loader *mvcc_loader_free(struct mvcc_loader *l);
  * has kept end as compacted; nobody goes back in time. */
 void mvcc_watch_move(struct mvcc *from, struct mvcc *to);
 
-/* A hash over everything kept: equal on members with equal applied index. For tests and, later, for
- * the comparison between members. */
+/* ---- hashes ---- */
+
+/* KEYS: every version of every key that is kept, as of a revision: equal on members that have
+ * reached it and are compacted at the same one, however they came there. ALL: the keyspace as it
+ * is, leases as well: equal on members with equal applied index. */
+enum mvcc_hash_of { MVCC_HASH_KEYS, MVCC_HASH_ALL };
+
+/* Computed in slices while writes go on; nothing is freed meanwhile. revision 0, and always with
+ * ALL: the current one. DECREE_EFUTURE_REV, DECREE_ECOMPACTED. */
+struct mvcc_hasher;
+int mvcc_hasher_open(
+    struct mvcc *m, enum mvcc_hash_of of, int64_t revision, struct mvcc_hasher **ret);
+/* Takes in at least one and at most about `bytes` bytes; true while more is left. */
+bool mvcc_hasher_step(struct mvcc_hasher *h, size_t bytes);
+int64_t mvcc_hasher_revision(const struct mvcc_hasher *h);
+int64_t mvcc_hasher_compacted(const struct mvcc_hasher *h); /* as it was at the opening */
+/* After the last step. */
+uint64_t mvcc_hasher_value(const struct mvcc_hasher *h);
+/* What etcd's 32-bit fields take of it. */
+static inline uint32_t mvcc_hash_short(uint64_t value)
+{
+    return (uint32_t)(value ^ value >> 32);
+}
+struct mvcc_hasher *mvcc_hasher_close(struct mvcc_hasher *h);
+
+/* MVCC_HASH_ALL at once. */
 uint64_t mvcc_hash(const struct mvcc *m);
+
+/* ---- after a restore ---- */
+
+/* Moves the revision on by `by` and compacts there, so that whoever saw a later state than this one
+ * learns that it must read again instead of waiting for revisions that will be others. Frees what
+ * is not kept any more. DECREE_EFUTURE_REV when revisions would run out. */
+int mvcc_advance(struct mvcc *m, int64_t by);
 
 #endif
