@@ -32,7 +32,45 @@ enum store_kind {
     STORE_MEMBER_UPDATE,  /* member: id, peer_urls */
     STORE_MEMBER_PROMOTE, /* member: id */
     STORE_MOVE_LEADER,    /* member: id; the leader alone does it */
+    STORE_ALARM,          /* read, or set and cleared as an entry of the log */
+    STORE_HASH,           /* of all this member keeps */
+    STORE_HASH_KV,        /* of its keys as of a revision */
+    STORE_DEFRAGMENT,     /* done at once: memory is not fragmented by compaction */
     STORE_KIND_END,
+};
+
+/* ---- alarms: what is wrong with a member, known to all ---- */
+
+enum store_alarm_type {
+    STORE_ALARM_NONE, /* in questions: any */
+    STORE_ALARM_NOSPACE,
+    STORE_ALARM_CORRUPT,
+    STORE_ALARM_TYPE_END,
+};
+struct store_alarm {
+    uint64_t member; /* 0: it could not be told which one */
+    enum store_alarm_type type;
+    bool own; /* raised by that member itself, which clears it when what it says is over */
+};
+
+enum store_alarm_action {
+    STORE_ALARM_GET,
+    STORE_ALARM_ACTIVATE,
+    STORE_ALARM_DEACTIVATE,
+    STORE_ALARM_ACTION_END,
+};
+struct store_alarm_request {
+    enum store_alarm_action action;
+    struct store_alarm alarm;
+};
+struct store_alarm_reply {
+    const struct store_alarm *list;
+    size_t n;
+};
+
+struct store_hash_reply {
+    uint32_t hash;
+    int64_t compact_revision, hash_revision; /* STORE_HASH_KV */
 };
 
 struct store_member {
@@ -67,7 +105,8 @@ struct store_status_reply {
     uint64_t db_size, db_size_in_use;
     uint64_t leader, raft_index, raft_term, raft_applied;
     bool learner;
-    const char *repair; /* STORE_UNDER_REPAIR while it lasts, else NULL */
+    const char *repair;              /* STORE_UNDER_REPAIR while it lasts, else NULL */
+    struct store_alarm_reply alarms; /* that are active */
 };
 
 /* Every reply's header; what a client sees of it is the door's to decide (§3.3 of the contract). */
@@ -92,6 +131,8 @@ struct store_reply {
             const struct store_member *added; /* STORE_MEMBER_ADD: its element of list */
         } members;                            /* of STORE_MEMBER_*: as they are after the call */
         struct store_status_reply status;
+        struct store_alarm_reply alarms;
+        struct store_hash_reply hash;
     };
 };
 
@@ -120,6 +161,10 @@ struct store_call {
             bool linearizable;
         } member_list;
         struct store_member_request member;
+        struct store_alarm_request alarm;
+        struct {
+            int64_t revision; /* 0 = the current one */
+        } hash_kv;
     };
     store_cb cb;
     store_part_cb part; /* NULL: the whole reply at once, however long that takes */
@@ -157,7 +202,33 @@ void store_watch_resume(struct store *s, struct watcher *w);
 bool store_watch_is_synced(struct store *s, const struct watcher *w);
 int64_t store_compacted_revision(struct store *s);
 
+/* ---- a snapshot as a stream ----
+ *
+ * Everything this member keeps, at the revision of the opening, as the bytes of a backup file
+ * (store/node/backup.h), read piece by piece while writes go on. An open one holds memory back from
+ * compaction, so whoever opens it sees to it that it ends. */
+
+enum { STORE_SNAPSHOTS_MAX = 4 /* open at once: a cluster is backed up by one or two */ };
+
+struct store_snapshot;
+/* ended runs at most once, later, when the stream cannot go on: DECREE_ESTOPPED, or
+ * DECREE_ELEADER_CHANGED when a newer state has taken the place of the one that is being read.
+ * After it only store_snapshot_close. DECREE_ETOO_MANY_REQUESTS, DECREE_ECORRUPT_CLUSTER when this
+ * member is known to differ from the others, DECREE_ESTOPPED. */
+int store_snapshot_open(struct store *s, void (*ended)(void *data, int status), void *data,
+    struct store_snapshot **ret);
+/* Appends `bytes` to out, or fewer at the end: false when nothing is left after them. */
+bool store_snapshot_next(struct store_snapshot *x, size_t bytes, struct strbuf *out);
+/* About how many bytes are to come, 0 at the end only: for progress bars. */
+uint64_t store_snapshot_left(const struct store_snapshot *x);
+/* At the end, once: the SHA-256 of all that came, with which a backup file ends. */
+enum { STORE_SNAPSHOT_DIGEST_BYTES = 32 };
+void store_snapshot_digest(struct store_snapshot *x, uint8_t ret[STORE_SNAPSHOT_DIGEST_BYTES]);
+struct store_snapshot *store_snapshot_close(struct store_snapshot *x);
+
 /* ---- what is known without asking anybody ---- */
+
+bool store_alarm_is_active(struct store *s, enum store_alarm_type type);
 
 struct store_header store_header(struct store *s); /* the current one */
 bool store_has_leader(struct store *s);
@@ -175,6 +246,8 @@ struct store_metrics {
         proposals_failed;
     uint64_t db_bytes, db_live_bytes, quota_bytes, keys, leases, watchers, slow_watchers;
     int64_t revision, compacted_revision;
+    uint64_t alarms[STORE_ALARM_TYPE_END];  /* active ones of each type */
+    uint64_t hash_checks, hash_differences; /* comparisons between members, while this one led */
     uint64_t wal_fsyncs, wal_fsync_ns, wal_fsync_bucket[16]; /* <= 0.001 * 2^i s, cumulative */
     uint64_t wal_bytes;
     size_t n_peers;

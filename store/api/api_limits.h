@@ -77,6 +77,11 @@ enum {
      * no more than this is waiting. */
     LARGE_RESUME_BYTES = OUTPUT_BYTES_TOTAL_MAX / 8,
 
+    /* ---- snapshots: an open one keeps memory from being given back ---- */
+    SNAPSHOT_BLOB_BYTES = 32 * 1024,   /* as etcd's */
+    SNAPSHOT_STALL_MS = 30 * 1000,     /* for what is on its way to be taken: 6 KiB/s */
+    SNAPSHOT_LAST_MS = 60 * 60 * 1000, /* in all: 2 GiB at 5 Mbit/s */
+
     /* ---- watches ---- */
     WATCH_OUTPUT_HIGH = 256 * 1024, /* a stream with more than this waiting takes no events… */
     WATCH_OUTPUT_LOW = 64 * 1024,   /* …until it has drained to this */

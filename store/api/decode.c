@@ -306,3 +306,38 @@ int decode_status(
     call->kind = STORE_STATUS;
     return 0;
 }
+
+int decode_alarm(const ProtobufCMessage *m, struct arena *arena _unused_, struct store_call *call)
+{
+    const Etcdserverpb__AlarmRequest *a = (const Etcdserverpb__AlarmRequest *)m;
+
+    if ((int)a->action < 0 || (int)a->action >= STORE_ALARM_ACTION_END || (int)a->alarm < 0 ||
+        (int)a->alarm >= STORE_ALARM_TYPE_END) {
+        return DECREE_EBAD_REQUEST;
+    }
+    call->kind = STORE_ALARM;
+    call->alarm = (struct store_alarm_request){.action = (enum store_alarm_action)a->action,
+        .alarm = {.member = a->memberid, .type = (enum store_alarm_type)a->alarm}};
+    return 0;
+}
+
+int decode_defragment(
+    const ProtobufCMessage *m _unused_, struct arena *arena _unused_, struct store_call *call)
+{
+    call->kind = STORE_DEFRAGMENT;
+    return 0;
+}
+
+int decode_hash(
+    const ProtobufCMessage *m _unused_, struct arena *arena _unused_, struct store_call *call)
+{
+    call->kind = STORE_HASH;
+    return 0;
+}
+
+int decode_hash_kv(const ProtobufCMessage *m, struct arena *arena _unused_, struct store_call *call)
+{
+    call->kind = STORE_HASH_KV;
+    call->hash_kv.revision = ((const Etcdserverpb__HashKVRequest *)m)->revision;
+    return 0;
+}

@@ -31,5 +31,9 @@ int decode_member_update(const ProtobufCMessage *m, struct arena *arena, struct 
 int decode_member_promote(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
 int decode_move_leader(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
 int decode_status(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_alarm(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_defragment(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_hash(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
+int decode_hash_kv(const ProtobufCMessage *m, struct arena *arena, struct store_call *call);
 
 #endif

@@ -1,6 +1,8 @@
 #include "encode.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 enum {
     HEADER_FIELD = 1,    /* of every response */
@@ -157,6 +159,36 @@ static void members(struct pbw *w, unsigned field, const struct store_reply *rep
     }
 }
 
+static void alarms_fields(struct pbw *w, const struct store_alarm_reply *r)
+{
+    for (size_t i = r->n; i > 0; i--) {
+        size_t mark = pbw_size(w);
+
+        pbw_u64(w, 2, (uint64_t)r->list[i - 1].type);
+        pbw_u64(w, 1, r->list[i - 1].member);
+        pbw_message(w, 2, mark);
+    }
+}
+
+/* In etcd's words: an alarm as protobuf's text form writes it. */
+static void status_errors(struct pbw *w, const struct store_status_reply *s)
+{
+    static const char *const names[] = {"NONE", "NOSPACE", "CORRUPT"};
+
+    static_assert(ARRAY_SIZE(names) == STORE_ALARM_TYPE_END, "a name for each alarm");
+    for (size_t i = s->alarms.n; i > 0; i--) {
+        const struct store_alarm *a = &s->alarms.list[i - 1];
+        char text[64];
+
+        (void)snprintf(
+            text, sizeof(text), "memberID:%" PRIu64 " alarm:%s ", a->member, names[a->type]);
+        pbw_bytes_item(w, 8, bytes_str(a->member != 0 ? text : strchr(text, 'a')));
+    }
+    if (s->leader == 0) {
+        pbw_bytes_item(w, 8, bytes_str(err_text(DECREE_ENO_LEADER)));
+    }
+}
+
 static void status_fields(struct pbw *w, const struct store_status_reply *s)
 {
     pbw_bool(w, 10, s->learner);
@@ -164,6 +196,7 @@ static void status_fields(struct pbw *w, const struct store_status_reply *s)
     if (s->repair != NULL) {
         pbw_bytes_item(w, 8, bytes_str(s->repair));
     }
+    status_errors(w, s);
     pbw_u64(w, 7, s->raft_applied);
     pbw_u64(w, 6, s->raft_term);
     pbw_u64(w, 5, s->raft_index);
@@ -217,6 +250,19 @@ void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply 
     case STORE_STATUS:
         status_fields(w, &reply->status);
         break;
+    case STORE_ALARM:
+        alarms_fields(w, &reply->alarms);
+        break;
+    case STORE_HASH_KV:
+        pbw_i64(w, 4, reply->hash.hash_revision);
+        pbw_i64(w, 3, reply->hash.compact_revision);
+        pbw_u64(w, 2, reply->hash.hash);
+        break;
+    case STORE_HASH:
+        pbw_u64(w, 2, reply->hash.hash);
+        break;
+    case STORE_DEFRAGMENT:
+        return; /* no header either */
     case STORE_COMPACT:
     case STORE_LEASE_REVOKE:
         break;
@@ -308,6 +354,14 @@ struct buf *encode_event(const struct watch_event *e, bool prev_kv)
         b->len -= (uint32_t)offset;
     }
     return b;
+}
+
+void encode_snapshot_response(struct pbw *w, const struct snapshot_response *r)
+{
+    pbw_bytes(w, 4, bytes_str(STORE_ETCD_VERSION));
+    pbw_bytes(w, 3, r->blob);
+    pbw_u64(w, 2, r->remaining_bytes);
+    encode_header(w, &r->header);
 }
 
 void encode_watch_response(struct pbw *w, const struct watch_response *r)

@@ -22,6 +22,13 @@ void encode_header(struct pbw *w, const struct store_header *h);
  * put together by concatenation. A new reference, the caller's. */
 struct buf *encode_event(const struct watch_event *e, bool prev_kv);
 
+struct snapshot_response {
+    struct store_header header;
+    uint64_t remaining_bytes;
+    struct bytes blob;
+};
+void encode_snapshot_response(struct pbw *w, const struct snapshot_response *r);
+
 struct watch_response {
     struct store_header header;
     int64_t watch_id;

@@ -19,6 +19,7 @@ struct api;
 struct conn;
 struct exchange;
 struct watch_stream;
+struct snapshot_stream;
 
 enum http_verb { VERB_GET, VERB_POST, VERB_HEAD, VERB_OTHER };
 
@@ -69,6 +70,7 @@ struct rpc {
     struct json_scan scan;
     size_t scanned;             /* bytes of in that scan has seen */
     struct watch_stream *watch; /* METHOD_WATCH: owned */
+    struct snapshot_stream *snapshot; /* METHOD_SNAPSHOT: owned */
     struct arena message;       /* streams: memory of the message under way */
     struct segq parts;          /* a reply that comes in parts: its kvs so far, encoded */
     size_t parts_expected;      /* roughly what all of them will be */

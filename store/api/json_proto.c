@@ -421,6 +421,9 @@ static void scalar_out(const ProtobufCFieldDescriptor *f, uint64_t v, struct str
     case PROTOBUF_C_TYPE_UINT64:
         strbuf_printf(out, "\"%" PRIu64 "\"", v);
         break;
+    case PROTOBUF_C_TYPE_UINT32:
+        strbuf_printf(out, "%" PRIu32, (uint32_t)v);
+        break;
     case PROTOBUF_C_TYPE_BOOL:
         strbuf_append_str(out, v != 0 ? "true" : "false");
         break;

@@ -19,7 +19,8 @@ enum method_kind {
     METHOD_STORE,     /* one request, one store call, one reply */
     METHOD_KEEPALIVE, /* a stream of such */
     METHOD_WATCH,
-    METHOD_HEALTH, /* answered here */
+    METHOD_SNAPSHOT, /* one request, a stream of replies */
+    METHOD_HEALTH,   /* answered here */
 };
 
 struct method {
@@ -43,9 +44,15 @@ bool method_service_exists(struct bytes service);
 /* The call that etcd has at this JSON path and that is not served here, as "/service/name" (its
  * name is left out where nothing of the service is served); NULL when etcd has none either. */
 const char *method_absent(struct bytes path);
+/* Requests come one after another, without an end of their own. */
 static inline bool method_is_stream(const struct method *m)
 {
     return m->kind == METHOD_KEEPALIVE || m->kind == METHOD_WATCH;
+}
+/* Replies do. */
+static inline bool method_streams_replies(const struct method *m)
+{
+    return method_is_stream(m) || m->kind == METHOD_SNAPSHOT;
 }
 
 #endif

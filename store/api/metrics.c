@@ -45,6 +45,14 @@ static void server(const struct store_metrics *m, struct strbuf *out)
     gauge(out, "etcd_server_proposals_pending", m->proposals_pending,
         "Proposals that wait to be committed.");
     counter(out, "etcd_server_proposals_failed_total", m->proposals_failed, "Failed proposals.");
+    gauge(out, "decree_alarm_nospace", m->alarms[STORE_ALARM_NOSPACE],
+        "Members whose alarm of space is active.");
+    gauge(out, "decree_alarm_corrupt", m->alarms[STORE_ALARM_CORRUPT],
+        "Members of which an alarm says that their state differs from the others.");
+    counter(out, "decree_hash_checks_total", m->hash_checks,
+        "Comparisons between members that this member made as leader.");
+    counter(out, "decree_hash_differences_total", m->hash_differences,
+        "Those that found members to differ.");
     gauge(out, "etcd_server_quota_backend_bytes", m->quota_bytes, "The quota in bytes.");
 }
 
@@ -114,7 +122,10 @@ static void peers(const struct store_metrics *m, struct strbuf *out)
 static void labels(struct strbuf *out, const char *name, const struct method *m)
 {
     strbuf_printf(out, "%s{grpc_method=\"%s\",grpc_service=\"%s\",grpc_type=\"%s\"", name, m->name,
-        m->service, method_is_stream(m) ? "bidi_stream" : "unary");
+        m->service,
+        method_is_stream(m)              ? "bidi_stream"
+            : m->kind == METHOD_SNAPSHOT ? "server_stream"
+                                         : "unary");
 }
 
 /* One counter of every method; offset is that of the figure in its counters. */

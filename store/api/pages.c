@@ -71,14 +71,6 @@ static void metrics(struct exchange *ex)
 
 /* ---- health: can this member read, through the quorum or by itself ---- */
 
-static bool out_of_space(struct exchange *ex)
-{
-    struct store_metrics m;
-
-    store_metrics(ex->api->store, &m);
-    return m.quota_bytes != 0 && m.db_bytes > m.quota_bytes;
-}
-
 static void answer_health(struct exchange *ex, const char *reason)
 {
     char body[256];
@@ -133,8 +125,10 @@ static void health(struct exchange *ex)
 {
     bool serializable = bytes_eq(ex->query, BYTES_LITERAL("serializable=true"));
 
-    if (out_of_space(ex)) {
+    if (store_alarm_is_active(ex->api->store, STORE_ALARM_NOSPACE)) {
         answer_health(ex, "ALARM NOSPACE");
+    } else if (store_alarm_is_active(ex->api->store, STORE_ALARM_CORRUPT)) {
+        answer_health(ex, "ALARM CORRUPT");
     } else if (!serializable && !store_has_leader(ex->api->store)) {
         answer_health(ex, "RAFT NO LEADER");
     } else {
@@ -150,6 +144,10 @@ static void livez(struct exchange *ex)
 
 static void readyz(struct exchange *ex)
 {
+    if (store_alarm_is_active(ex->api->store, STORE_ALARM_CORRUPT)) {
+        page(ex, 503, text_type, "[-]data_corruption failed: alarm CORRUPT is active\n");
+        return;
+    }
     read_store(ex, false, on_probe);
 }
 

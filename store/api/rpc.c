@@ -9,6 +9,7 @@
 #include "proto_guard.h"
 #include "route.h"
 #include "rpc_parts.h"
+#include "snapshot_stream.h"
 #include "watch_stream.h"
 
 enum { PREFIX_BYTES = 5 /* compressed flag, length */ };
@@ -100,6 +101,7 @@ static void let_go(struct exchange *ex)
     if (rpc->watch != NULL) {
         rpc->watch = watch_stream_free(rpc->watch);
     }
+    rpc->snapshot = snapshot_stream_free(rpc->snapshot);
     list_del(&rpc->queue_link);
     arena_deinit(&rpc->message);
     rpc_parts_drop(ex);
@@ -189,7 +191,7 @@ static void send_json(
     _cleanup_strbuf_ struct strbuf text = {0};
     bool any;
 
-    if (method_is_stream(m)) {
+    if (method_streams_replies(m)) {
         strbuf_append_str(&text, "{\"result\":");
     }
     strbuf_append_char(&text, '{');
@@ -199,7 +201,7 @@ static void send_json(
         strbuf_append_char(&text, ',');
     }
     count_sent(ex, text.len);
-    if (!method_is_stream(m)) {
+    if (!method_streams_replies(m)) {
         decree_assert(n == 0);
         strbuf_append_char(&text, '}');
         let_go(ex);
@@ -217,7 +219,7 @@ void rpc_send_parts(
     struct exchange *ex, struct pbw *w, const char *name, struct buf *const *list, size_t n)
 {
     decree_assert(!ex->done);
-    if (!method_is_stream(ex->rpc.method) && ex->rpc.json) {
+    if (!method_streams_replies(ex->rpc.method) && ex->rpc.json) {
         count_end(ex, GRPC_OK);
         send_json(ex, w, name, list, n);
         return;
@@ -230,7 +232,7 @@ void rpc_send_parts(
     } else {
         send_grpc(ex, w, list, n);
     }
-    if (method_is_stream(ex->rpc.method)) {
+    if (method_streams_replies(ex->rpc.method)) {
         exchange_wake(ex);
     } else {
         rpc_end(ex, GRPC_OK, NULL);
@@ -554,6 +556,8 @@ static void run_unary(struct exchange *ex, struct bytes message)
     exchange_take(ex, ex->in.len);
     if (ex->rpc.method->kind == METHOD_HEALTH) {
         answer_health(ex, m);
+    } else if (ex->rpc.method->kind == METHOD_SNAPSHOT) {
+        snapshot_stream_start(ex);
     } else {
         call_store(ex, m, &ex->arena, bytes);
     }
@@ -795,6 +799,10 @@ static void rpc_drained(struct exchange *ex)
 {
     if (ex->rpc.watch != NULL) {
         watch_stream_drained(ex->rpc.watch);
+    }
+    if (ex->rpc.snapshot != NULL) {
+        snapshot_stream_drained(ex->rpc.snapshot);
+        return;
     }
     if ((ex->in.len != 0 || ex->in_done) && ex->rpc.refusal == 0 &&
         method_is_stream(ex->rpc.method)) {

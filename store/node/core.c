@@ -181,6 +181,8 @@ bool core_turn(struct store *s)
         core_sends_step(s);
         core_compact_slice(s);
         core_ranges_step(s);
+        core_hash_step(s);
+        core_check_step(s);
     }
     core_reads_serve(s);
     core_calls_answer_refused(s);
@@ -192,7 +194,8 @@ bool core_turn(struct store *s)
     }
     flush_own(s);
     return s->dirty || s->watching || s->compacting || s->commit > s->applied ||
-        core_save_is_busy(s) || core_sends_busy(s) || core_ranges_busy(s) || core_reads_busy(s);
+        core_save_is_busy(s) || core_sends_busy(s) || core_ranges_busy(s) || core_reads_busy(s) ||
+        core_hash_is_busy(s) || core_check_is_busy(s);
 }
 
 /* ---- publication ---- */
@@ -294,6 +297,8 @@ void core_tick(struct store *s)
     core_sends_tick(s);
     core_recv_tick(s);
     core_repair_tick(s);
+    core_alarms_tick(s);
+    core_check_tick(s);
     publish_tick(s);
     core_mark(s);
 }
@@ -380,6 +385,12 @@ void core_frame(struct store *s, uint64_t from, struct bytes body)
     case FRAME_MEMBER_ANSWER:
         core_on_member_answer(s, body);
         break;
+    case FRAME_HASH_ASK:
+        core_on_hash_ask(s, from, body);
+        break;
+    case FRAME_HASH_ANSWER:
+        core_on_hash_answer(s, from, body);
+        break;
     default:
         log_debug("frame of an unknown kind dropped from=%016" PRIx64, from);
         break;
@@ -399,9 +410,10 @@ void core_unreachable(struct store *s, uint64_t peer)
 
 /* ---- leaving ---- */
 
-static bool is_heir(const struct raft_progress *p, const struct raft_progress *best)
+static bool is_heir(
+    const struct store *s, const struct raft_progress *p, const struct raft_progress *best)
 {
-    return !p->learner && p->recent_active && !p->repairing &&
+    return !p->learner && p->recent_active && !p->repairing && !core_is_suspect(s, p->id) &&
         (best == NULL || p->match > best->match);
 }
 
@@ -417,7 +429,7 @@ bool core_hand_over(struct store *s)
     }
     n = raft_progress(s->raft, others);
     for (size_t i = 0; i < n; i++) {
-        if (is_heir(&others[i], best)) {
+        if (is_heir(s, &others[i], best)) {
             best = &others[i];
         }
     }
@@ -518,6 +530,10 @@ void store_metrics(struct store *s, struct store_metrics *ret)
         .slow_watchers = mvcc_watch_slow_count(s->mvcc),
         .revision = mvcc_revision(s->mvcc),
         .compacted_revision = mvcc_compacted(s->mvcc),
+        .alarms = {[STORE_ALARM_NOSPACE] = alarms_count(&s->alarms, STORE_ALARM_NOSPACE),
+            [STORE_ALARM_CORRUPT] = alarms_count(&s->alarms, STORE_ALARM_CORRUPT)},
+        .hash_checks = s->check.rounds,
+        .hash_differences = s->check.differences,
         .wal_fsyncs = wal.fsyncs,
         .wal_fsync_ns = wal.fsync_ns_total,
         .wal_bytes = wal.bytes,

@@ -3,6 +3,7 @@
 #ifndef DECREE_STORE_NODE_CORE_H
 #define DECREE_STORE_NODE_CORE_H
 
+#include "alarms.h"
 #include "buggify.h"
 #include "entry_codec.h"
 #include "hmap.h"
@@ -64,7 +65,11 @@ enum {
      * the next snapshot holds it. */
     SNAP_PIN_BYTES_MAX = 256 << 20,
     EXPIRE_PER_SECOND = 1000,
-    FORWARDED_SEEN_MAX = 8192,      /* 256 KiB: what all followers may forward in some tens of ms */
+    FORWARDED_SEEN_MAX = 8192,    /* 256 KiB: what all followers may forward in some tens of ms */
+    HASH_SLICE_BYTES = 512 << 10, /* a millisecond, also when no key is in the processor's cache */
+    HASH_CHECK_MS = 60000,        /* between two comparisons of members … */
+    HASH_CHECK_SHARE = 50,        /* … and at least this many times as long as one takes */
+    HASH_WAIT_MS = 30000,         /* for the members' answers, before those that came are judged */
     LEASE_KEYS_BYTES_MAX = 2 << 20, /* of a forwarded time-to-live answer: must fit one frame */
 };
 
@@ -79,11 +84,12 @@ enum call_state {
     CALL_SLICING_LATER, /* one for which there is no place yet */
     CALL_COMPACTING,    /* a physical compaction that is applied and not finished */
     CALL_CHANGING,      /* a change of the members, see core_member.c */
+    CALL_HASHING,       /* waits for its turn, or is being computed */
     CALL_STATE_END,
 };
 
 struct calls {
-    struct list incoming, refused, proposing, proposed, forwarded, compacting;
+    struct list incoming, refused, proposing, proposed, forwarded, compacting, hashing;
     struct list ages; /* every call by age_: deadlines in order, since all have the same timeout */
     struct hmap by_id;
     uint64_t next_id;
@@ -171,6 +177,35 @@ struct replays {
     uint64_t term;
 };
 
+/* Room below the quota, as this member sees it. */
+struct space {
+    bool full;      /* a write was refused for it */
+    size_t wanted;  /* its size: writes are accepted again when it fits */
+    unsigned ticks; /* until the alarm may be proposed again */
+};
+
+/* The question for a hash that is being computed: the first of calls.hashing. */
+struct hashing {
+    struct store_call *call; /* NULL: none */
+    struct mvcc_hasher *hasher;
+};
+
+/* The comparison between members. */
+struct check {
+    uint64_t wanted;      /* index at which the state is to be hashed; 0 = none */
+    uint64_t index;       /* at which the hasher was opened; 0 = none */
+    uint64_t asker, term; /* who wants the answer, in which leadership */
+    struct mvcc_hasher *hasher;
+    uint64_t begun_ms, due_ms;
+    /* the leader's: of the round under way */
+    uint64_t round; /* its index, 0 = none */
+    struct check_answer {
+        uint64_t member, hash;
+    } answers[RAFT_MEMBERS_MAX];
+    size_t n_answers;
+    uint64_t rounds, differences; /* that came to an end; that found one */
+};
+
 struct store {
     const struct core_env *env;
     struct core_options o; /* strings lie in options_arena; what founding needs is unset */
@@ -192,7 +227,8 @@ struct store {
     unsigned linger_ticks;         /* links to those removed since then stay so long */
     struct raft_entry_id links_conf; /* the configuration's entry that links was made from */
     bool fresh;                      /* the directory was new */
-    struct arena apply_arena;        /* of one entry; no ceiling (mvcc.h) */
+    struct alarms alarms;
+    struct arena apply_arena; /* of one entry; no ceiling (mvcc.h) */
 
     uint64_t commit, applied, applied_term;
     uint64_t snap_index;       /* of the newest durable snapshot */
@@ -215,8 +251,7 @@ struct store {
     struct changes changes;
     struct leases leases;
     bool compacting, watching; /* slices to do */
-    bool no_space;
-    bool flush_due; /* frames of its own wait in the links */
+    bool flush_due;            /* frames of its own wait in the links */
     struct replays replays;
     unsigned publish_ticks; /* until the next attempt; 0 = now */
     bool published;
@@ -230,6 +265,11 @@ struct store {
         uint64_t others[RAFT_MEMBERS_MAX]; /* leader: under repair, as the log has been told */
         size_t n_others;
     } repair;
+    struct list exports; /* struct store_snapshot */
+
+    struct space space;
+    struct hashing hashing;
+    struct check check;
 };
 
 static inline uint64_t core_now(const struct store *s)
@@ -383,6 +423,46 @@ void core_ranges_fail(struct store *s, int status);
 void core_apply(struct store *s);
 void core_compact_slice(struct store *s);
 
+/* ---- core_alarm.c ---- */
+
+int core_alarm_apply(struct store *s, const struct entry *e, struct store_alarm_reply *ret);
+void core_alarm_propose(struct store *s, enum store_alarm_action action, struct store_alarm alarm);
+void core_alarms_members_changed(struct store *s);
+void core_alarms_tick(struct store *s);
+/* Is there an alarm that it differs from the others? */
+bool core_is_suspect(const struct store *s, uint64_t member);
+/* An entry of this type changes nothing now, since members differ. */
+bool core_entry_is_stopped(const struct store *s, enum entry_type type);
+/* May a write of that size be accepted? Logs when that ends. */
+bool core_has_space(struct store *s, size_t cost);
+
+/* ---- core_hash.c: hashes that clients ask for ---- */
+
+int core_hash_want(struct store *s, struct store_call *c);
+void core_hash_step(struct store *s);
+bool core_hash_is_busy(const struct store *s);
+/* The call goes away. */
+void core_hash_forget(struct store *s, const struct store_call *c);
+/* The keyspace goes away: what is under way begins anew. */
+void core_hash_abort(struct store *s);
+/* After a hasher or another reader was closed: compaction may go on. */
+void core_reader_closed(struct store *s);
+
+/* ---- core_check.c: hashes that members compare ---- */
+
+void core_check_tick(struct store *s);
+/* An entry was applied: is this the point to compare? */
+void core_check_applied(struct store *s);
+void core_check_step(struct store *s);
+bool core_check_is_busy(const struct store *s);
+void core_check_abort(struct store *s);
+void core_on_hash_ask(struct store *s, uint64_t from, struct bytes body);
+void core_on_hash_answer(struct store *s, uint64_t from, struct bytes body);
+
+/* ---- core_export.c: snapshots that clients read ---- */
+
+void core_exports_end(struct store *s, int status);
+
 /* ---- core_lease.c ---- */
 
 void core_leases_deinit(struct store *s);
@@ -403,14 +483,16 @@ int64_t core_lease_ttl_min(const struct store *s);
 
 /* ---- core_snap.c and its sisters ---- */
 
-/* header = version, cluster, revision, configuration with the members as its context */
+/* header = version, cluster, revision, configuration with the members as its context, alarms */
 void core_snap_header(const struct store *s, struct strbuf *out);
 struct snap_header {
     uint64_t cluster_id;
     int64_t revision;
     struct raft_conf conf;
     struct members members;
+    struct alarms alarms;
 };
+void core_snap_header_write(const struct snap_header *h, struct strbuf *out);
 int core_snap_header_read(struct bytes b, struct snap_header *ret, struct err *reterr);
 void core_save_step(struct store *s);
 void core_save_abort(struct store *s);

@@ -75,6 +75,9 @@ static int apply_decoded(
 {
     struct arena *arena = &s->apply_arena;
 
+    if (core_entry_is_stopped(s, e->type)) {
+        return DECREE_ECORRUPT_CLUSTER;
+    }
     switch (e->type) {
     case ENTRY_PUT:
         return mvcc_put(s->mvcc, &e->put, arena, &reply->put);
@@ -94,6 +97,8 @@ static int apply_decoded(
     case ENTRY_PUBLISH:
         apply_publish(s, e);
         return 0;
+    case ENTRY_ALARM:
+        return core_alarm_apply(s, e, &reply->alarms);
     case ENTRY_TYPE_END:
         break;
     }
@@ -157,6 +162,7 @@ static void apply_conf(struct store *s, const struct raft_entry *re)
     log_info("members are n=%zu learners=%zu removed=%zu index=%" PRIu64, s->members.n,
         learners(&s->members), s->members.n_removed, re->id.index);
     core_change_applied(s, re->id);
+    core_alarms_members_changed(s);
 }
 
 /* One entry; the callbacks of its call may submit and cancel others, and step nothing. */
@@ -178,6 +184,7 @@ static void apply_entry(struct store *s, const struct raft_entry *re)
     } else {
         apply_normal(s, re);
     }
+    core_check_applied(s);
 }
 
 void core_apply(struct store *s)

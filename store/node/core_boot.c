@@ -354,6 +354,7 @@ static int load_snapshot(struct store *s, const struct wal_recovery *rec, struct
     }
     s->conf = h.conf;
     s->members = h.members;
+    s->alarms = h.alarms;
     s->applied = s->commit = s->snap_index = rec->snapshot.index;
     s->applied_term = rec->snapshot.term;
     return 0;
@@ -506,6 +507,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     copy_options(s, o);
     list_init(&s->persists);
     list_init(&s->sends);
+    list_init(&s->exports);
     core_calls_init(s);
     core_reads_init(s);
     core_ranges_init(s);
@@ -571,6 +573,8 @@ void core_stop(struct store *s)
     core_save_abort(s);
     core_sends_abort_all(s);
     core_recv_abort(s);
+    core_exports_end(s, DECREE_ESTOPPED);
+    core_check_abort(s);
     core_calls_fail_all(s, DECREE_ESTOPPED);
 }
 

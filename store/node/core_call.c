@@ -6,7 +6,8 @@
  *              |---------> READING --read index, applied--> answer      (core_read.c)
  *              |                      `--large range--> SLICING --> answer (core_range.c)
  *              |---------> FORWARDED --leader's answer--> answer        (core_lease.c)
- *              `---------> CHANGING --leader's answer, applied--> answer (core_member.c)
+ *              |---------> CHANGING --leader's answer, applied--> answer (core_member.c)
+ *              `---------> HASHING --all slices--> answer               (core_hash.c)
  *
  * A proposal of an older leadership is dead once an entry of a newer one has been applied here: the
  * log of that point holds everything that can still be committed from before, and forwarded
@@ -37,6 +38,7 @@ void core_calls_init(struct store *s)
     list_init(&k->proposed);
     list_init(&k->forwarded);
     list_init(&k->compacting);
+    list_init(&k->hashing);
     list_init(&k->ages);
     k->next_id = core_random(s);
 }
@@ -83,6 +85,7 @@ static void detach(struct store *s, struct store_call *c)
     if (c->reader_ != NULL) {
         core_range_close(s, c);
     }
+    core_hash_forget(s, c);
     if (c->payload_ != NULL) {
         s->calls.pending_bytes -= c->payload_->len;
         s->calls.proposed_bytes -= c->state_ == CALL_PROPOSED ? c->payload_->len : 0;
@@ -179,25 +182,6 @@ static bool takes_space(const struct store_call *c)
         (c->kind == STORE_TXN && txn_takes_space(&c->txn));
 }
 
-/* The alarm is a log line each way: it clears itself when space is back. */
-static bool has_space(struct store *s, size_t cost)
-{
-    uint64_t used = mvcc_bytes(s->mvcc) + s->calls.pending_bytes;
-    bool fits = used + cost <= s->o.quota_bytes;
-
-    if (!fits && !s->no_space) {
-        log_error("the keyspace has reached its quota: writes are refused, reads, deletes and "
-                  "compaction go on bytes=%" PRIu64 " quota=%" PRIu64,
-            used, s->o.quota_bytes);
-    } else if (fits && s->no_space) {
-        log_info("the keyspace is below its quota again, writes are accepted bytes=%" PRIu64
-                 " quota=%" PRIu64,
-            used, s->o.quota_bytes);
-    }
-    s->no_space = !fits;
-    return fits;
-}
-
 /* The id of a grant that names none: positive and unlikely to be taken; if it is, the grant fails
  * as any other with a known id. */
 static int64_t pick_lease_id(const struct store *s)
@@ -230,6 +214,10 @@ static void entry_of_call(struct store *s, struct store_call *c, struct entry *r
         ret->type = ENTRY_COMPACT;
         ret->compact = c->compact;
         break;
+    case STORE_ALARM:
+        ret->type = ENTRY_ALARM;
+        ret->alarm = c->alarm;
+        break;
     case STORE_LEASE_GRANT:
         c->lease_id_ = c->lease_grant.id != 0 ? c->lease_grant.id : pick_lease_id(s);
         ret->type = ENTRY_LEASE_GRANT;
@@ -255,6 +243,8 @@ static int check_write(const struct store_call *c)
         return txn_request_check(&c->txn);
     case STORE_LEASE_GRANT:
         return c->lease_grant.ttl > LEASE_TTL_MAX_S ? DECREE_ELEASE_TTL_TOO_LARGE : 0;
+    case STORE_ALARM:
+        return c->alarm.alarm.type == STORE_ALARM_NONE ? DECREE_EBAD_REQUEST : 0;
     default:
         return 0;
     }
@@ -276,7 +266,9 @@ static int admit_write(struct store *s, struct store_call *c)
     if (err < 0) {
         return err;
     }
-    if (takes_space(c) && !has_space(s, payload->len)) {
+    if (core_entry_is_stopped(s, e.type)) {
+        err = DECREE_ECORRUPT_CLUSTER;
+    } else if (takes_space(c) && !core_has_space(s, payload->len)) {
         err = DECREE_ENO_SPACE;
     } else if (s->commit > s->applied + APPLY_GAP_MAX || s->calls.n > CALLS_MAX ||
         s->calls.pending_bytes + payload->len > PENDING_BYTES_MAX) {
@@ -360,6 +352,18 @@ static int admit(struct store *s, struct store_call *c)
         return core_change_admit(s, c);
     case STORE_MOVE_LEADER:
         return core_move_leader_admit(s, c);
+    case STORE_DEFRAGMENT:
+        core_read_now(s, c);
+        return 0;
+    case STORE_ALARM:
+        if (c->alarm.action >= STORE_ALARM_ACTION_END ||
+            c->alarm.alarm.type >= STORE_ALARM_TYPE_END) {
+            return DECREE_EBAD_REQUEST;
+        }
+        return c->alarm.action == STORE_ALARM_GET ? admit_read(s, c, false) : admit_write(s, c);
+    case STORE_HASH:
+    case STORE_HASH_KV:
+        return core_hash_want(s, c);
     case STORE_KIND_END:
         break;
     }

@@ -190,7 +190,8 @@ void core_leases_extend(struct store *s)
 void core_leases_tick(struct store *s)
 {
     forget_stale(s);
-    if (core_leads(s) && s->leases.promoted && mvcc_lease_next_ms(s->mvcc) <= core_now(s)) {
+    if (core_leads(s) && s->leases.promoted && !core_entry_is_stopped(s, ENTRY_LEASE_EXPIRE) &&
+        mvcc_lease_next_ms(s->mvcc) <= core_now(s)) {
         s->leases.expiry_wanted = true;
         core_mark(s);
     }

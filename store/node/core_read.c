@@ -202,7 +202,21 @@ static void serve_status(const struct store *s, struct store_status_reply *ret)
         .raft_applied = s->applied,
         .learner = core_is_learner(s),
         .repair = s->status.repairing ? STORE_UNDER_REPAIR : NULL,
+        .alarms = {.list = s->alarms.list, .n = s->alarms.n},
     };
+}
+
+static int serve_alarms(const struct store *s, const struct store_call *c, struct arena *arena,
+    struct store_alarm_reply *ret)
+{
+    struct store_alarm *list = arena_calloc(arena, ALARMS_MAX, sizeof(*list));
+
+    if (list == NULL) {
+        return DECREE_ETOO_LARGE;
+    }
+    ret->n = alarms_select(&s->alarms, c->alarm.alarm.type, list);
+    ret->list = list;
+    return 0;
 }
 
 /* The header of a keepalive is of before the renewal, which changes no revision anyway. An unknown
@@ -250,6 +264,10 @@ static int read_state(
     case STORE_MEMBER_LIST:
         ret->members.list = s->members.list;
         ret->members.n = s->members.n;
+        return 0;
+    case STORE_ALARM:
+        return serve_alarms(s, c, arena, &ret->alarms);
+    case STORE_DEFRAGMENT:
         return 0;
     default:
         decree_assert(c->kind == STORE_STATUS);

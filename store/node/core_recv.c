@@ -182,6 +182,9 @@ static void swap_state(struct store *s, struct snap_header *h)
 
     core_save_abort(s);
     core_sends_abort_all(s);
+    core_exports_end(s, DECREE_ELEADER_CHANGED);
+    core_hash_abort(s);
+    core_check_abort(s);
     core_calls_outcome_unknown(s);
     core_ranges_fail(s, DECREE_ELEADER_CHANGED);
     mvcc_watch_move(old, r->built);
@@ -193,6 +196,7 @@ static void swap_state(struct store *s, struct snap_header *h)
     h->members = (struct members){0};
     s->members_moved = true;
     s->members_assumed = false;
+    s->alarms = h->alarms;
     s->applied = s->commit = s->snap_index = r->id.index;
     s->applied_term = r->id.term;
     s->log_bytes = 0;

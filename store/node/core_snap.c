@@ -10,31 +10,45 @@
 
 #include "codec.h"
 
-enum { SNAP_HEADER_VERSION = 1 };
+enum { SNAP_HEADER_VERSION = 2 };
 
 /* ---- header ---- */
 
-void core_snap_header(const struct store *s, struct strbuf *out)
+void core_snap_header_write(const struct snap_header *h, struct strbuf *out)
 {
     _cleanup_strbuf_ struct strbuf members = {0};
     _cleanup_strbuf_ struct strbuf conf = {0};
+    _cleanup_strbuf_ struct strbuf alarms = {0};
 
-    members_encode(&s->members, &members);
-    raft_conf_encode(&s->conf, strbuf_bytes(&members), &conf);
+    alarms_encode(&h->alarms, &alarms);
+    members_encode(&h->members, &members);
+    raft_conf_encode(&h->conf, strbuf_bytes(&members), &conf);
     enc_u8(out, SNAP_HEADER_VERSION);
-    enc_u64(out, s->cluster_id);
-    enc_varint(out, (uint64_t)mvcc_revision(s->mvcc));
+    enc_u64(out, h->cluster_id);
+    enc_varint(out, (uint64_t)h->revision);
     enc_bytes(out, strbuf_bytes(&conf));
+    enc_bytes(out, strbuf_bytes(&alarms));
+}
+
+void core_snap_header(const struct store *s, struct strbuf *out)
+{
+    struct snap_header h = {.cluster_id = s->cluster_id,
+        .revision = mvcc_revision(s->mvcc),
+        .conf = s->conf,
+        .members = s->members, /* borrowed */
+        .alarms = s->alarms};
+
+    core_snap_header_write(&h, out);
 }
 
 int core_snap_header_read(struct bytes b, struct snap_header *ret, struct err *reterr)
 {
     struct dec d = dec_make(b);
     uint8_t version = dec_u8(&d);
-    struct bytes conf, context;
+    struct bytes conf, context, alarms;
 
     *ret = (struct snap_header){0};
-    if (!d.bad && version != SNAP_HEADER_VERSION) {
+    if (!d.bad && (version == 0 || version > SNAP_HEADER_VERSION)) {
         return err_set(reterr, DECREE_ECORRUPT,
             "the snapshot has version %u, which this Decree (%s) does not know", version,
             DECREE_VERSION);
@@ -42,7 +56,9 @@ int core_snap_header_read(struct bytes b, struct snap_header *ret, struct err *r
     ret->cluster_id = dec_u64(&d);
     ret->revision = (int64_t)dec_varint(&d);
     conf = dec_bytes(&d);
-    if (!dec_done(&d) || raft_conf_decode(conf, &ret->conf, &context) < 0 ||
+    alarms = version > 1 ? dec_bytes(&d) : BYTES_LITERAL("\0"); /* version 1 had no alarms */
+    if (!dec_done(&d) || alarms_decode(alarms, &ret->alarms) < 0 ||
+        raft_conf_decode(conf, &ret->conf, &context) < 0 ||
         members_decode(context, &ret->members) < 0) {
         return err_set(reterr, DECREE_ECORRUPT, "the snapshot's header cannot be read");
     }

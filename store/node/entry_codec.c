@@ -188,6 +188,12 @@ static void out_entry(struct out *o, const struct entry *e)
             out_bytes(o, e->publish.client_urls[i]);
         }
         break;
+    case ENTRY_ALARM:
+        out_u8(o, (uint8_t)e->alarm.action);
+        out_u64(o, e->alarm.alarm.member);
+        out_u8(o, (uint8_t)e->alarm.alarm.type);
+        out_u8(o, e->alarm.alarm.own);
+        break;
     case ENTRY_TYPE_END:
         decree_assert(e->type != ENTRY_TYPE_END);
     }
@@ -380,6 +386,17 @@ static void in_publish(struct in *in, struct entry *e)
     }
 }
 
+static void in_alarm(struct in *in, struct store_alarm_request *r)
+{
+    r->action = (enum store_alarm_action)in_below(in, STORE_ALARM_ACTION_END);
+    r->alarm.member = dec_u64(&in->d);
+    r->alarm.type = (enum store_alarm_type)in_below(in, STORE_ALARM_TYPE_END);
+    r->alarm.own = in_below(in, 2) != 0;
+    if (r->action == STORE_ALARM_GET || r->alarm.type == STORE_ALARM_NONE) {
+        in->d.bad = true; /* nothing to apply: refused or served before anything is proposed */
+    }
+}
+
 static void in_body(struct in *in, struct entry *e)
 {
     switch (e->type) {
@@ -412,6 +429,9 @@ static void in_body(struct in *in, struct entry *e)
         break;
     case ENTRY_PUBLISH:
         in_publish(in, e);
+        break;
+    case ENTRY_ALARM:
+        in_alarm(in, &e->alarm);
         break;
     case ENTRY_TYPE_END:
         in->d.bad = true;

@@ -21,6 +21,7 @@ enum entry_type {
     ENTRY_LEASE_REVOKE = 6,
     ENTRY_LEASE_EXPIRE = 7, /* a leader's own revoke: void unless the entry is of that term */
     ENTRY_PUBLISH = 8,      /* a member says who it is and where clients reach it */
+    ENTRY_ALARM = 9,        /* raise or clear */
     ENTRY_TYPE_END,
 };
 
@@ -50,6 +51,7 @@ struct entry {
             struct bytes *client_urls; /* in the arena */
             size_t n_client_urls;
         } publish;
+        struct store_alarm_request alarm; /* not GET */
     };
 };
 

@@ -394,6 +394,50 @@ int member_answer_decode(struct bytes body, struct member_answer *ret)
     return 0;
 }
 
+/* ---- comparing members ---- */
+
+struct buf *hash_ask_encode(const struct hash_ask *a)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    enc_u8(&s, FRAME_HASH_ASK);
+    enc_varint(&s, a->term);
+    enc_varint(&s, a->index);
+    return to_buf(&s);
+}
+
+int hash_ask_decode(struct bytes body, struct hash_ask *ret)
+{
+    struct dec d;
+
+    open_body(&d, body, FRAME_HASH_ASK);
+    ret->term = dec_varint(&d);
+    ret->index = dec_varint(&d);
+    return dec_done(&d) ? 0 : DECREE_EBAD_REQUEST;
+}
+
+struct buf *hash_answer_encode(const struct hash_answer *a)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    enc_u8(&s, FRAME_HASH_ANSWER);
+    enc_varint(&s, a->term);
+    enc_varint(&s, a->index);
+    enc_u64(&s, a->hash);
+    return to_buf(&s);
+}
+
+int hash_answer_decode(struct bytes body, struct hash_answer *ret)
+{
+    struct dec d;
+
+    open_body(&d, body, FRAME_HASH_ANSWER);
+    ret->term = dec_varint(&d);
+    ret->index = dec_varint(&d);
+    ret->hash = dec_u64(&d);
+    return dec_done(&d) ? 0 : DECREE_EBAD_REQUEST;
+}
+
 /* ---- snapshot streams ---- */
 
 struct buf *snap_begin_encode(const struct snap_begin *b)

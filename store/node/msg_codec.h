@@ -17,6 +17,8 @@ enum frame_kind {
     FRAME_PROPOSALS_REFUSED = 4, /* the leader to whom forwarded them */
     FRAME_MEMBER_ASK = 5,        /* a change of the members that a follower was asked for */
     FRAME_MEMBER_ANSWER = 6,
+    FRAME_HASH_ASK = 8, /* the leader wants the hash of the state at an index */
+    FRAME_HASH_ANSWER = 9,
     /* snapshot stream */
     FRAME_SNAP_BEGIN = 16,
     FRAME_SNAP_PIECE = 17,
@@ -99,6 +101,22 @@ struct member_answer {
 };
 struct buf *member_answer_encode(const struct member_answer *a);
 int member_answer_decode(struct bytes body, struct member_answer *ret);
+
+/* ---- comparing members ---- */
+
+struct hash_ask {
+    uint64_t term; /* of the leader that asks */
+    uint64_t index;
+};
+struct buf *hash_ask_encode(const struct hash_ask *a);
+int hash_ask_decode(struct bytes body, struct hash_ask *ret);
+
+struct hash_answer {
+    uint64_t term, index; /* as asked */
+    uint64_t hash;
+};
+struct buf *hash_answer_encode(const struct hash_answer *a);
+int hash_answer_decode(struct bytes body, struct hash_answer *ret);
 
 /* ---- snapshot streams ---- */
 

@@ -62,6 +62,11 @@ uint64_t snap_files_oldest(struct list *files);
 int snap_reader_open_file(struct wal_disk *d, const char *name, struct wal_snapshot_id id,
     uint64_t cluster, bool past_cache, struct snap_reader **ret, struct bytes *ret_header,
     struct err *reterr);
+/* Reads one that was made elsewhere: of any place and cluster, and more may follow behind its end.
+ * Messages name it as it is. */
+int snap_reader_open_foreign(struct wal_disk *d, const char *name, struct snap_reader **ret,
+    struct bytes *ret_header, struct err *reterr);
+struct wal_snapshot_id snap_reader_id(const struct snap_reader *s);
 /* Proves the whole file. */
 int snap_verify(struct wal_disk *d, const char *name, struct wal_snapshot_id id, uint64_t cluster,
     bool past_cache, struct err *reterr);

@@ -11,11 +11,13 @@ enum { READ_CHUNK = 1 << 20, AT_VERSION = 8 };
 /* The file goes through a buffer of a MiB, larger only for larger pieces. */
 struct snap_reader {
     struct wal_file *file; /* owned */
-    char *name;            /* owned; for messages */
+    char *name;            /* owned; for messages, with its folder */
+    bool foreign;          /* a backup: of any place and cluster, with something behind its end */
     uint64_t bytes;        /* of the file */
     uint64_t at;           /* offset of buf[from] */
     uint8_t *buf;          /* owned */
     size_t from, len, cap; /* buf[from..len) is read and not yet used */
+    struct wal_snapshot_id id;
     uint32_t chain;
     uint64_t pieces, piece_bytes;
     struct buf *header; /* owned; the caller's */
@@ -24,7 +26,7 @@ struct snap_reader {
 
 static int damaged(struct snap_reader *s, const char *what, struct err *reterr)
 {
-    return err_set(reterr, DECREE_ECORRUPT, "snap/%s: %s at offset %" PRIu64, s->name, what, s->at);
+    return err_set(reterr, DECREE_ECORRUPT, "%s: %s at offset %" PRIu64, s->name, what, s->at);
 }
 
 /* n bytes from where the reader is; used up by take. */
@@ -47,7 +49,7 @@ static int peek(struct snap_reader *s, size_t n, const uint8_t **ret, struct err
         want = s->cap - s->len;
         rc = wal_file_pread(s->file, s->at + s->len, s->buf + s->len, want, &got);
         if (rc < 0) {
-            return err_set(reterr, rc, "snap/%s: cannot be read at offset %" PRIu64 ": %s", s->name,
+            return err_set(reterr, rc, "%s: cannot be read at offset %" PRIu64 ": %s", s->name,
                 s->at, err_text(rc));
         }
         s->len += got;
@@ -70,7 +72,7 @@ static int check_end(struct snap_reader *s, struct bytes b, struct err *reterr)
     if (get_u64(b.data) != s->pieces || get_u64(b.data + 8) != s->piece_bytes) {
         return damaged(s, "wrong sums", reterr);
     }
-    if (s->at + SNAP_FRAME_HEADER_BYTES + b.len != s->bytes) {
+    if (!s->foreign && s->at + SNAP_FRAME_HEADER_BYTES + b.len != s->bytes) {
         return damaged(s, "bytes behind the end", reterr);
     }
     s->ended = true;
@@ -147,10 +149,14 @@ static int read_file_header(
     }
     if (get_u32(p + AT_VERSION) != SNAP_FORMAT_VERSION) {
         return err_set(reterr, -ENOTSUP,
-            "snap/%s has format version %" PRIu32 ", this program knows %d: it was written by a "
+            "%s has format version %" PRIu32 ", this program knows %d: it was written by a "
             "newer version; run that one",
             s->name, get_u32(p + AT_VERSION), SNAP_FORMAT_VERSION);
     }
+    if (s->foreign) {
+        id = (struct wal_snapshot_id){.term = get_u64(p + 16), .index = get_u64(p + 24)};
+    }
+    s->id = id;
     s->chain = snap_header_encode(id, cluster != 0 ? cluster : get_u64(p + 32), expect);
     if (memcmp(p, expect, sizeof(expect)) != 0) {
         return damaged(s, "this is the snapshot of another place or cluster", reterr);
@@ -159,17 +165,17 @@ static int read_file_header(
     return 0;
 }
 
-static int open_steps(struct snap_reader *s, struct wal_disk *d, struct wal_snapshot_id id,
-    uint64_t cluster, bool past_cache, struct err *reterr)
+static int open_steps(struct snap_reader *s, struct wal_disk *d, const char *name,
+    struct wal_snapshot_id id, uint64_t cluster, bool past_cache, struct err *reterr)
 {
     struct bytes header;
-    int rc = d->ops->open(d, WAL_FOLDER_SNAP, s->name, false, &s->file);
+    int rc = d->ops->open(d, WAL_FOLDER_SNAP, name, false, &s->file);
 
     if (rc == 0) {
         rc = d->ops->size(s->file, &s->bytes);
     }
     if (rc < 0) {
-        return err_set(reterr, rc, "cannot open snap/%s: %s", s->name, err_text(rc));
+        return err_set(reterr, rc, "cannot open %s: %s", s->name, err_text(rc));
     }
     if (past_cache) {
         d->ops->drop_cache(s->file);
@@ -196,8 +202,26 @@ int snap_reader_open_file(struct wal_disk *d, const char *name, struct wal_snaps
     struct snap_reader *s = xcalloc(1, sizeof(*s));
     int rc;
 
+    s->name = xasprintf("snap/%s", name);
+    rc = open_steps(s, d, name, id, cluster, past_cache, reterr);
+    if (rc < 0) {
+        (void)snap_reader_close(s);
+        return rc;
+    }
+    *ret = s;
+    *ret_header = buf_bytes(s->header);
+    return 0;
+}
+
+int snap_reader_open_foreign(struct wal_disk *d, const char *name, struct snap_reader **ret,
+    struct bytes *ret_header, struct err *reterr)
+{
+    struct snap_reader *s = xcalloc(1, sizeof(*s));
+    int rc;
+
     s->name = xstrdup(name);
-    rc = open_steps(s, d, id, cluster, past_cache, reterr);
+    s->foreign = true;
+    rc = open_steps(s, d, name, (struct wal_snapshot_id){0}, 0, false, reterr);
     if (rc < 0) {
         (void)snap_reader_close(s);
         return rc;
@@ -215,6 +239,11 @@ int snap_reader_open(struct wal *w, struct wal_snapshot_id id, struct snap_reade
     snap_file_name(name, id);
     return snap_reader_open_file(
         w->disk, name, id, w->identity.cluster_id, false, ret, ret_header, reterr);
+}
+
+struct wal_snapshot_id snap_reader_id(const struct snap_reader *s)
+{
+    return s->id;
 }
 
 struct snap_reader *snap_reader_close(struct snap_reader *s)

@@ -64,6 +64,10 @@ struct wal_disk_ops {
 struct wal_disk *wal_disk_posix_new(void);
 struct wal_disk *wal_disk_posix_free(struct wal_disk *d);
 
+/* Files named by their paths, whatever the folder, to be read only: open, close, size, pread and
+ * drop_cache are all it has. Static. */
+struct wal_disk *wal_disk_plain(void);
+
 static inline int wal_file_pwrite(struct wal_file *f, uint64_t offset, struct bytes b)
 {
     return f->disk->ops->pwrite(f, offset, b);

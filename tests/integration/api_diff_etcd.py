@@ -3,8 +3,10 @@ words in which a JSON parser complains."""
 
 import itertools
 import json
+import os
 import random
 import re
+import subprocess
 import unittest
 
 import api_server
@@ -349,6 +351,70 @@ class ApiDiff(unittest.TestCase):
         ours = api_server.post(self.ours.port, "/v3/maintenance/status", {})[1]
         self.assertEqual(theirs.keys(), ours.keys())
         self.assertRegex(ours["version"], r"^3\.\d+\.\d+$")
+
+    def test_14_hashes_and_defragment(self):
+        """etcd 3.4 has no way to HashKV over JSON, so that its client asks for it."""
+        theirs, ours = (json.loads(subprocess.run(
+            ["etcdctl", "--endpoints", s.url, "endpoint", "hashkv", "-w", "json"], check=True,
+            env={**os.environ, "ETCDCTL_API": "3"}, stdout=subprocess.PIPE, timeout=20).stdout)
+            [0]["HashKV"] for s in (self.theirs, self.ours))
+        self.assertEqual(theirs.keys(), ours.keys())
+        self.assertEqual(theirs["header"].keys(), ours["header"].keys())
+        self.assertEqual((theirs["compact_revision"], theirs["header"]["revision"]),
+                         (ours["compact_revision"], ours["header"]["revision"]))
+        revision, compacted = ours["header"]["revision"], ours["compact_revision"]
+
+        def hashkv(asked):
+            return api_server.post(self.ours.port, "/v3/maintenance/hashkv", {"revision": asked})
+
+        self.assertEqual(hashkv(0), hashkv(revision))
+        for asked in (revision, revision - 1, compacted):
+            status, answer = hashkv(asked)
+            self.assertEqual((status, answer["hash_revision"]), (200, str(asked)))
+        self.assertIn("future revision", hashkv(revision + 1)[1]["error"])
+        self.assertIn("has been compacted", hashkv(compacted - 1)[1]["error"])
+        self.assertIn("has been compacted", hashkv(-1)[1]["error"])
+        answer = api_server.post(self.ours.port, "/v3/maintenance/hash", {})[1]
+        self.assertEqual(answer.keys(), {"header", "hash"})
+        self.same("/v3/maintenance/defragment", {})
+
+    def test_14_alarms(self):
+        def alarm(**body):
+            """3.4 leaves the header out, newer ones do not."""
+            theirs, ours = (api_server.post(s.port, "/v3/maintenance/alarm", body)
+                            for s in (self.theirs, self.ours))
+            self.assertIsNotNone(ours[1].pop("header", None), body)
+            self.assertEqual(theirs, ours, body)
+            return ours[1]
+
+        def everything():
+            self.put("alarmed", "x")
+            self.range(key=b64("alarmed"))
+            self.same("/v3/kv/txn", {"success": [{"request_put": {"key": b64("t"), "value": ""}}]})
+            self.same("/v3/kv/txn", {"success": [{"request_range": {"key": b64("t")}}]})
+            self.same("/v3/lease/grant", {"TTL": 50, "ID": 3000})
+            self.same("/v3/kv/deleterange", {"key": b64("alarmed")})
+            status_a, status_b = (api_server.call(s.port, "GET", "/health")[0]
+                                  for s in (self.theirs, self.ours))
+            self.assertEqual(status_a, status_b)
+            status = [api_server.post(s.port, "/v3/maintenance/status", {})[1]
+                      for s in (self.theirs, self.ours)]
+            self.assertEqual(status[0].get("errors"), status[1].get("errors"))
+
+        alarm()
+        for kind, errors in (("NOSPACE", 1), ("CORRUPT", 1)):
+            alarm(action="DEACTIVATE", memberID=77, alarm=kind)
+            alarm(action="ACTIVATE", memberID=77, alarm=kind)
+            alarm(action="ACTIVATE", memberID="77", alarm=kind)
+            self.assertEqual(len(alarm(action="GET")["alarms"]), errors)
+            alarm(alarm="NOSPACE")
+            alarm(alarm=2)
+            everything()
+            alarm(action="DEACTIVATE", memberID=78, alarm=kind)
+            alarm(action="DEACTIVATE", memberID=77, alarm=kind)
+            alarm(action="DEACTIVATE", memberID=77, alarm=kind)
+            everything()
+            self.same("/v3/lease/revoke", {"ID": 3000})
 
     def test_15_enough_was_compared(self):
         self.assertGreater(self.count, 600)

@@ -1,5 +1,8 @@
 """gRPC as it is on the wire: the same bytes to Debian's etcd and to us, through curl; and etcdctl."""
 
+import base64
+import hashlib
+import json
 import os
 import re
 import struct
@@ -159,9 +162,7 @@ class Grpc(unittest.TestCase):
                 ("/v3beta/election/campaign", "unknown service v3electionpb.Election"),
                 ("/v3/auth/enable", "unknown service etcdserverpb.Auth"),
                 ("/v3/maintenance/downgrade",
-                 "unknown method Downgrade for service etcdserverpb.Maintenance"),
-                ("/v3/maintenance/snapshot",
-                 "unknown method Snapshot for service etcdserverpb.Maintenance")):
+                 "unknown method Downgrade for service etcdserverpb.Maintenance")):
             self.assertEqual(api_server.post(self.ours.port, path, {}),
                              (501, {"error": text, "message": text, "code": 12}), path)
         for path in ("/v3/nope", "/v3/maintenance/nope", "/v3/lock", "/lock/lock"):
@@ -290,6 +291,41 @@ class Etcdctl(unittest.TestCase):
                       self.ctl("get", "c", "--rev", "2", code=1))
         self.assertIn("started", self.ctl("member", "list"))
         self.assertRegex(self.ctl("endpoint", "status"), r", 3\.\d+\.\d+, ")
+        self.assertIn("is healthy", self.ctl("endpoint", "health"))
+
+    def test_snapshot(self):
+        for i in range(4):
+            self.ctl("put", f"s/{i}", "x" * 50000)
+        path = os.path.join(self.folder, "saved.db")
+        self.assertIn("Snapshot saved at", self.ctl("snapshot", "save", path))
+        with open(path, "rb") as f:
+            saved = f.read()
+        self.assertEqual(len(saved) % 512, 32)
+        self.assertEqual(hashlib.sha256(saved[:-32]).digest(), saved[-32:])
+        lines = [json.loads(line)["result"] for line in api_server.call(
+            self.ours.port, "POST", "/v3/maintenance/snapshot", "{}")[2].splitlines()]
+        blobs = [base64.b64decode(line["blob"]) for line in lines]
+        self.assertTrue(all(len(b) == 32 * 1024 for b in blobs[:-2]))
+        self.assertEqual(len(blobs[-1]), 32)
+        self.assertEqual(hashlib.sha256(b"".join(blobs[:-1])).digest(), blobs[-1])
+        left = [int(line.get("remaining_bytes", "0")) for line in lines]
+        self.assertEqual(left, sorted(left, reverse=True))
+        self.assertEqual(left[-2:], [0, 0])
+        self.assertNotIn(0, left[:-2])
+
+    def test_maintenance(self):
+        self.assertIn("Finished defragmenting", self.ctl("defrag"))
+        self.assertRegex(self.ctl("endpoint", "hashkv"), r", \d+\n$")
+        self.assertEqual(self.ctl("alarm", "list"), "")
+        api_server.post(self.ours.port, "/v3/maintenance/alarm",
+                        {"action": "ACTIVATE", "memberID": 9, "alarm": "CORRUPT"})
+        self.assertEqual(self.ctl("alarm", "list"), "memberID:9 alarm:CORRUPT \n")
+        self.assertIn("corrupt cluster", self.ctl("put", "a", "b", code=1))
+        self.assertEqual(api_server.call(self.ours.port, "GET", "/health")[2],
+                         '{"health":"false","reason":"ALARM CORRUPT"}')
+        self.assertEqual(api_server.call(self.ours.port, "GET", "/readyz")[0], 503)
+        self.assertEqual(self.ctl("alarm", "disarm"), "memberID:9 alarm:CORRUPT \n")
+        self.assertEqual(self.ctl("alarm", "list"), "")
         self.assertIn("is healthy", self.ctl("endpoint", "health"))
 
 

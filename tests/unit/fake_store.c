@@ -1,5 +1,8 @@
 #include "fake_store.h"
 
+#include <openssl/evp.h>
+
+#include "alarms.h"
 #include "clock.h"
 #include "hmap.h"
 #include "mvcc.h"
@@ -21,6 +24,9 @@ struct store {
     unsigned open_handles;
     bool hold;
     uint64_t leaderless_since_ms; /* 0: has one */
+    struct alarms alarms;
+    struct store_alarm selected[ALARMS_MAX]; /* of the answer under way */
+    struct list snapshots;
     uint64_t applied;
 };
 
@@ -105,6 +111,7 @@ static void status(struct store *s, struct store_status_reply *ret)
         .raft_index = s->applied,
         .raft_term = 2,
         .raft_applied = s->applied,
+        .alarms = {.list = s->alarms.list, .n = s->alarms.n},
     };
 }
 
@@ -131,6 +138,57 @@ static int run_kv(
     }
 }
 
+static int alarm_call(
+    struct store *s, const struct store_alarm_request *r, struct store_alarm_reply *ret)
+{
+    switch (r->action) {
+    case STORE_ALARM_GET:
+        ret->n = alarms_select(&s->alarms, r->alarm.type, s->selected);
+        ret->list = s->selected;
+        return 0;
+    case STORE_ALARM_ACTIVATE:
+        *ret = (struct store_alarm_reply){.list = &r->alarm, .n = 1};
+        return alarms_raise(&s->alarms, r->alarm);
+    default:
+        ret->list = &r->alarm;
+        ret->n = alarms_clear(&s->alarms, r->alarm.member, r->alarm.type);
+        return 0;
+    }
+}
+
+static int hash(struct store *s, const struct store_call *c, struct store_hash_reply *ret)
+{
+    bool kv = c->kind == STORE_HASH_KV;
+    struct mvcc_hasher *h;
+    int err = mvcc_hasher_open(
+        s->mvcc, kv ? MVCC_HASH_KEYS : MVCC_HASH_ALL, kv ? c->hash_kv.revision : 0, &h);
+
+    if (err < 0) {
+        return err;
+    }
+    while (mvcc_hasher_step(h, SIZE_MAX)) {}
+    ret->hash = mvcc_hash_short(mvcc_hasher_value(h));
+    ret->hash_revision = mvcc_hasher_revision(h);
+    ret->compact_revision = mvcc_hasher_compacted(h) != 0 ? mvcc_hasher_compacted(h) : -1;
+    mvcc_hasher_close(h);
+    return 0;
+}
+
+/* As a member: what takes space is refused under NOSPACE, all writes are under CORRUPT. */
+static int alarm_refusal(struct store *s, const struct store_call *c)
+{
+    enum store_kind kind = c->kind;
+    bool takes_space = kind == STORE_PUT || kind == STORE_LEASE_GRANT ||
+        (kind == STORE_TXN && !txn_request_is_readonly(&c->txn));
+    bool writes =
+        takes_space || kind == STORE_DELETE || kind == STORE_COMPACT || kind == STORE_LEASE_REVOKE;
+
+    if (writes && store_alarm_is_active(s, STORE_ALARM_CORRUPT)) {
+        return DECREE_ECORRUPT_CLUSTER;
+    }
+    return takes_space && store_alarm_is_active(s, STORE_ALARM_NOSPACE) ? DECREE_ENO_SPACE : 0;
+}
+
 static int run(
     struct store *s, struct store_call *c, struct arena *arena, struct store_reply *reply)
 {
@@ -147,6 +205,9 @@ static int run(
 
     if (s->leaderless_since_ms != 0 && needs_leader(c)) {
         return DECREE_ENO_LEADER;
+    }
+    if (alarm_refusal(s, c) < 0) {
+        return alarm_refusal(s, c);
     }
     s->applied++;
     switch (c->kind) {
@@ -181,6 +242,13 @@ static int run(
         return DECREE_EUNHEALTHY; /* it has one member for ever */
     case STORE_MOVE_LEADER:
         return c->member.id == member.id ? 0 : DECREE_EBAD_TRANSFEREE;
+    case STORE_ALARM:
+        return alarm_call(s, &c->alarm, &reply->alarms);
+    case STORE_HASH:
+    case STORE_HASH_KV:
+        return hash(s, c, &reply->hash);
+    case STORE_DEFRAGMENT:
+        return 0;
     case STORE_KIND_END:
         break;
     }
@@ -262,7 +330,71 @@ int64_t store_compacted_revision(struct store *s)
     return mvcc_compacted(s->mvcc);
 }
 
+/* ---- snapshots: the keyspace's own bytes, filled up as a backup is ---- */
+
+struct store_snapshot {
+    struct list link;
+    struct store *s;
+    void (*ended)(void *data, int status);
+    void *data;
+    struct strbuf all;
+    size_t taken;
+};
+
+int store_snapshot_open(
+    struct store *s, void (*ended)(void *data, int status), void *data, struct store_snapshot **ret)
+{
+    struct store_snapshot *x = xcalloc(1, sizeof(*x));
+    struct mvcc_snapshot *reader = mvcc_snapshot_open(s->mvcc);
+
+    x->s = s;
+    x->ended = ended;
+    x->data = data;
+    while (mvcc_snapshot_next(reader, SIZE_MAX / 2, &x->all)) {}
+    mvcc_snapshot_close(reader);
+    while (x->all.len % 512 != 0) {
+        strbuf_append_char(&x->all, '\0');
+    }
+    list_add_tail(&s->snapshots, &x->link);
+    *ret = x;
+    return 0;
+}
+
+bool store_snapshot_next(struct store_snapshot *x, size_t bytes, struct strbuf *out)
+{
+    size_t n = MIN(bytes, x->all.len - x->taken);
+
+    strbuf_append(out, x->all.data + x->taken, n);
+    x->taken += n;
+    return x->taken < x->all.len;
+}
+
+uint64_t store_snapshot_left(const struct store_snapshot *x)
+{
+    return x->all.len - x->taken;
+}
+
+void store_snapshot_digest(struct store_snapshot *x, uint8_t ret[STORE_SNAPSHOT_DIGEST_BYTES])
+{
+    int ok = EVP_Digest(x->all.data, x->all.len, ret, NULL, EVP_sha256(), NULL);
+
+    decree_assert(ok == 1);
+}
+
+struct store_snapshot *store_snapshot_close(struct store_snapshot *x)
+{
+    list_del(&x->link);
+    strbuf_deinit(&x->all);
+    free(x);
+    return NULL;
+}
+
 /* ---- the rest ---- */
+
+bool store_alarm_is_active(struct store *s, enum store_alarm_type type)
+{
+    return alarms_count(&s->alarms, type) != 0;
+}
 
 bool store_has_leader(struct store *s)
 {
@@ -290,6 +422,8 @@ void store_metrics(struct store *s, struct store_metrics *ret)
         .slow_watchers = mvcc_watch_slow_count(s->mvcc),
         .revision = mvcc_revision(s->mvcc),
         .compacted_revision = mvcc_compacted(s->mvcc),
+        .alarms = {[STORE_ALARM_NOSPACE] = alarms_count(&s->alarms, STORE_ALARM_NOSPACE),
+            [STORE_ALARM_CORRUPT] = alarms_count(&s->alarms, STORE_ALARM_CORRUPT)},
     };
 }
 
@@ -312,6 +446,7 @@ struct store *fake_store_new(uv_loop_t *loop)
     s->mvcc = mvcc_new();
     mvcc_lease_promote(s->mvcc, clock_boot_ms(), 0);
     list_init(&s->calls);
+    list_init(&s->snapshots);
     (void)uv_idle_init(loop, &s->turn);
     (void)uv_timer_init(loop, &s->expiry);
     s->turn.data = s->expiry.data = s;
@@ -333,7 +468,7 @@ static void on_closed(uv_handle_t *handle)
 
 void fake_store_free(struct store *s)
 {
-    decree_assert(s->n_calls == 0 && mvcc_watch_count(s->mvcc) == 0);
+    decree_assert(s->n_calls == 0 && list_empty(&s->snapshots) && mvcc_watch_count(s->mvcc) == 0);
     uv_close((uv_handle_t *)&s->turn, on_closed);
     uv_close((uv_handle_t *)&s->expiry, on_closed);
 }
