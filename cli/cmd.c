@@ -2,18 +2,21 @@
 #include "cmd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
 
+#include "alloc.h"
 #include "v3_client.h"
 
 const struct command *const commands[] = {&cmd_put, &cmd_get, &cmd_del, &cmd_watch, &cmd_txn,
     &cmd_lease_grant, &cmd_lease_revoke, &cmd_lease_keep_alive, &cmd_lease_timetolive,
     &cmd_lease_list, &cmd_member_list, &cmd_member_add, &cmd_member_remove, &cmd_member_update,
-    &cmd_member_promote, &cmd_member_replace, &cmd_move_leader, &cmd_status, &cmd_agent_status,
-    &cmd_agent_render, &cmd_version, &cmd_help, NULL};
+    &cmd_member_promote, &cmd_member_replace, &cmd_move_leader, &cmd_status, &cmd_snapshot_save,
+    &cmd_snapshot_status, &cmd_snapshot_restore, &cmd_agent_status, &cmd_agent_render, &cmd_version,
+    &cmd_help, NULL};
 
 int cmd_fail(int outcome, const struct err *e)
 {
@@ -53,6 +56,25 @@ int cmd_interrupt_fd(void)
         decree_fatal("signalfd: %s", strerror(errno));
     }
     return fd;
+}
+
+char *cmd_program(const char *name)
+{
+    char self[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    char *slash, *beside;
+
+    if (len <= 0) {
+        return xstrdup(name);
+    }
+    self[len] = 0;
+    slash = strrchr(self, '/');
+    beside = xasprintf("%.*s/%s", (int)(slash - self), self, name);
+    if (access(beside, X_OK) == 0) {
+        return beside;
+    }
+    free(beside);
+    return xstrdup(name);
 }
 
 static int run_version(struct cli *cli, const struct args *args _unused_)

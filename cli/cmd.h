@@ -13,6 +13,7 @@ extern const struct command cmd_lease_grant, cmd_lease_revoke, cmd_lease_keep_al
 extern const struct command cmd_member_list, cmd_status;
 extern const struct command cmd_member_add, cmd_member_remove, cmd_member_update,
     cmd_member_promote, cmd_member_replace, cmd_move_leader;
+extern const struct command cmd_snapshot_save, cmd_snapshot_status, cmd_snapshot_restore;
 extern const struct command cmd_agent_status, cmd_agent_render;
 extern const struct command cmd_version, cmd_help;
 
@@ -23,6 +24,10 @@ int cmd_fail(int outcome, const struct err *e);
 void cmd_print_json(const json_t *value);
 /* A descriptor that turns readable on SIGINT and SIGTERM, which are blocked from then on. */
 int cmd_interrupt_fd(void);
+
+/* The path of another program of ours: beside this one, or its bare name, which execvp then looks
+ * up in PATH. The caller's. */
+char *cmd_program(const char *name);
 
 /* The requests that command line and txn lines share. The objects are the caller's; each fails with
  * -EINVAL and a text. */

@@ -163,30 +163,9 @@ static int run_status(struct cli *cli, const struct args *args _unused_)
     return all_well ? EXIT_DONE : EXIT_SAID_NO;
 }
 
-/* decreed-agent beside this program, or its bare name, which execvp then looks up in PATH. */
-static char *agent_program(void)
-{
-    static const char name[] = "decreed-agent";
-    char self[PATH_MAX];
-    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    char *slash, *beside;
-
-    if (len <= 0) {
-        return xstrdup(name);
-    }
-    self[len] = 0;
-    slash = strrchr(self, '/');
-    beside = xasprintf("%.*s/%s", (int)(slash - self), self, name);
-    if (access(beside, X_OK) == 0) {
-        return beside;
-    }
-    free(beside);
-    return xstrdup(name);
-}
-
 static int run_render(struct cli *cli, const struct args *args)
 {
-    _cleanup_free_ char *program = agent_program();
+    _cleanup_free_ char *program = cmd_program("decreed-agent");
     _cleanup_free_ char *endpoints = NULL;
     char **argv = xcalloc((size_t)args->n_words + 4, sizeof(*argv));
     char render[] = "--render";

@@ -225,7 +225,7 @@ static void add_trouble(struct strbuf *out, const json_t *status)
     const json_t *error;
     size_t i;
 
-    if (v3_uint(status, "leader") == 0) {
+    if (v3_uint(status, "leader") == 0 && json_object_get(status, "errors") == NULL) {
         strbuf_append_str(out, "no leader");
     }
     json_array_foreach(json_object_get(status, "errors"), i, error)

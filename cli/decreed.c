@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "alloc.h"
+#include "backup_main.h"
 #include "log.h"
 #include "options.h"
 #include "store_main.h"
@@ -115,8 +116,12 @@ int main(int argc, char **argv)
     _cleanup_(options_deinit) struct options o = {0};
     _cleanup_err_ struct err e = {0};
     _cleanup_free_ char *help = NULL;
-    int rc = options_read(&o, FOR_BOTH, argc, argv, &e);
+    int rc;
 
+    if (argc > 1 && strcmp(argv[1], "snapshot") == 0) {
+        return backup_main(argc - 1, argv + 1);
+    }
+    rc = options_read(&o, FOR_BOTH, argc, argv, &e);
     if (rc == OPTIONS_HELP) {
         help = options_help(FOR_BOTH, "decreed");
         (void)fputs(help, stdout);

@@ -24,7 +24,9 @@ enum option_program {
     FOR_STORE = 1,
     FOR_AGENT = 2,
     FOR_AGENT_TOOL = 4, /* only where a person runs decreed-agent by hand */
+    FOR_RESTORE = 8,    /* decreed snapshot restore: what a new member's directory depends on */
     FOR_BOTH = FOR_STORE | FOR_AGENT,
+    FOR_MEMBER = FOR_STORE | FOR_RESTORE,
     FOR_AGENT_PROGRAM = FOR_AGENT | FOR_AGENT_TOOL,
 };
 
@@ -32,14 +34,14 @@ enum option_program {
 #define DAEMON_OPTIONS(X)                                                                          \
     X(ROLE, "role", FOR_STORE, CHOICE, "both", "both|store|agent", 0, 0,                           \
         "what runs here: the store, the agent of this host, or both under one supervisor")         \
-    X(NAME, "name", FOR_BOTH, STRING, "default", "NAME", 0, 0,                                     \
+    X(NAME, "name", FOR_BOTH | FOR_RESTORE, STRING, "default", "NAME", 0, 0,                       \
         "name of this member or agent, unique in the cluster")                                     \
-    X(DATA_DIR, "data-dir", FOR_BOTH, STRING, "NAME.decree", "DIR", 0, 0,                          \
+    X(DATA_DIR, "data-dir", FOR_BOTH | FOR_RESTORE, STRING, "NAME.decree", "DIR", 0, 0,            \
         "where log, snapshots and the agent's state live; made 0700")                              \
-    X(CONFIG_FILE, "config-file", FOR_BOTH, STRING, "", "FILE", 0, 0,                              \
+    X(CONFIG_FILE, "config-file", FOR_BOTH | FOR_RESTORE, STRING, "", "FILE", 0, 0,                \
         "INI file with these options as keys, without the dashes")                                 \
-    X(LOG_LEVEL, "log-level", FOR_BOTH, CHOICE, "info", "error|warn|info|debug", 0, 0,             \
-        "how much to say on standard error")                                                       \
+    X(LOG_LEVEL, "log-level", FOR_BOTH | FOR_RESTORE, CHOICE, "info", "error|warn|info|debug", 0,  \
+        0, "how much to say on standard error")                                                    \
     X(LISTEN_CLIENT_URLS, "listen-client-urls", FOR_STORE, STRING, "http://127.0.0.1:2379",        \
         "URLS", 0, 0,                                                                              \
         "where clients are served: http://HOST:PORT or unix:///PATH, separated by commas")         \
@@ -47,16 +49,20 @@ enum option_program {
         "what clients are told to use [the URLs listened on]")                                     \
     X(HOST_WHITELIST, "host-whitelist", FOR_STORE, STRING, "", "NAMES", 0, 0,                      \
         "host names under which browsers may call, beside addresses and localhost; * for any")     \
-    X(LISTEN_PEER_URLS, "listen-peer-urls", FOR_STORE, STRING, "http://127.0.0.1:2380", "URLS", 0, \
-        0, "where other members connect")                                                          \
-    X(INITIAL_ADVERTISE_PEER_URLS, "initial-advertise-peer-urls", FOR_STORE, STRING, "", "URLS",   \
+    X(LISTEN_PEER_URLS, "listen-peer-urls", FOR_MEMBER, STRING, "http://127.0.0.1:2380", "URLS",   \
+        0, 0, "where other members connect")                                                       \
+    X(INITIAL_ADVERTISE_PEER_URLS, "initial-advertise-peer-urls", FOR_MEMBER, STRING, "", "URLS",  \
         0, 0, "this member's peer URLs as the others reach them [the URLs listened on]")           \
-    X(INITIAL_CLUSTER, "initial-cluster", FOR_STORE, STRING, "", "NAME=URL,…", 0, 0,               \
+    X(INITIAL_CLUSTER, "initial-cluster", FOR_MEMBER, STRING, "", "NAME=URL,…", 0, 0,              \
         "all founding members; read on the very first start only [this member alone]")             \
     X(INITIAL_CLUSTER_STATE, "initial-cluster-state", FOR_STORE, CHOICE, "new", "new|existing", 0, \
         0, "found a new cluster, or join one that has this member in its list already")            \
-    X(INITIAL_CLUSTER_TOKEN, "initial-cluster-token", FOR_STORE, STRING, "", "TOKEN", 0, 0,        \
+    X(INITIAL_CLUSTER_TOKEN, "initial-cluster-token", FOR_MEMBER, STRING, "", "TOKEN", 0, 0,       \
         "keeps clusters that are founded alike apart [etcd-cluster]")                              \
+    X(FORCE_NEW_CLUSTER, "force-new-cluster", FOR_STORE, FLAG, "no", "yes|no", 0, 0,               \
+        "after the majority is lost for good: forget all other members, keep the data")            \
+    X(BUMP_REVISION, "bump-revision", FOR_RESTORE, NUMBER, "1000000000", "N", 1, INT64_MAX / 4,    \
+        "revisions to pass over, so that watchers of later ones are told to read again")           \
     X(HEARTBEAT_INTERVAL, "heartbeat-interval", FOR_STORE, DURATION, "100ms", "MS", 1, 60000,      \
         "between the leader's signs of life")                                                      \
     X(ELECTION_TIMEOUT, "election-timeout", FOR_STORE, DURATION, "1s", "MS", 10, 600000,           \

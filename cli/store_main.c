@@ -176,6 +176,7 @@ static int open_node(struct store_process *p, const struct options *o, struct er
             : NULL,
         .initial_cluster_existing =
             strcmp(option_string(o, OPT_INITIAL_CLUSTER_STATE), "existing") == 0,
+        .force_new_cluster = option_flag(o, OPT_FORCE_NEW_CLUSTER),
         .initial_advertise_peer_urls = advertise.urls,
         .n_initial_advertise_peer_urls = advertise.n,
         .listen_peer_urls = listen.urls,

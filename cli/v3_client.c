@@ -8,6 +8,8 @@
 
 /* Members of a cluster are 3 to 7; a list longer than this is a mistake. */
 enum { ENDPOINTS_MAX = 64 };
+/* Bytes of a stream that have been handed out before the rest is moved to the front. */
+enum { STREAM_READ_MAX = 256 << 10 };
 
 struct v3_client {
     struct v3_endpoint *endpoints; /* owned, n of them */
@@ -335,8 +337,9 @@ static json_t *stream_take_line(struct v3_stream *s)
     json_t *value = json_loadb((const char *)line, (size_t)(end - line), JSON_ALLOW_NUL, NULL);
 
     s->read = (size_t)(end - b->data) + 1;
-    if (s->read == b->len) {
-        strbuf_clear(b);
+    if (s->read == b->len || s->read >= STREAM_READ_MAX) {
+        memmove(b->data, b->data + s->read, b->len - s->read);
+        b->len -= s->read;
         s->read = 0;
     }
     return value;
@@ -373,7 +376,11 @@ int v3_stream_next(
     for (;;) {
         uint64_t now = clock_boot_ms();
 
-        stream_advance(s);
+        /* Nothing more is taken from the socket while there are lines: a server that has much to
+         * say is held back by the window, not by our memory. */
+        if (!stream_has_line(s)) {
+            stream_advance(s);
+        }
         if (stream_has_line(s)) {
             return stream_result(s, ret, reterr);
         }

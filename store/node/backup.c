@@ -146,7 +146,8 @@ static int load(struct wal_disk *d, const char *path, struct backup_info *info,
         err = snap_reader_open_foreign(d, path, &reader, &header, reterr);
     }
     if (err == 0) {
-        info->id = snap_reader_id(reader);
+        info->index = snap_reader_id(reader).index;
+        info->term = snap_reader_id(reader).term;
         err = core_snap_header_read(header, ret_header, reterr);
     }
     if (err == 0) {
@@ -175,7 +176,7 @@ int backup_read(struct wal_disk *d, const char *path, struct backup_info *ret, s
     int err;
 
     *ret = (struct backup_info){0};
-    err = load(d, path, ret, &h, &m, reterr);
+    err = load(d != NULL ? d : wal_disk_plain(), path, ret, &h, &m, reterr);
     if (err == 0) {
         ret->hash = hash_keys(m);
         ret->members = h.members;

@@ -11,16 +11,17 @@
 #define DECREE_STORE_NODE_BACKUP_H
 
 #include "err.h"
-#include "node_core.h"
-#include "wal.h"
-#include "wal_disk.h"
+#include "members.h"
+#include "store.h"
+
+struct wal_disk;
 
 enum { BACKUP_BLOCK = 512 };
 
 /* What a file says about itself. */
 struct backup_info {
     uint64_t cluster_id;
-    struct wal_snapshot_id id; /* its place in the log of its cluster */
+    uint64_t index, term; /* its place in the log of its cluster */
     int64_t revision, compacted;
     uint64_t keys, leases, bytes;
     uint32_t hash; /* as HashKV gives it at that revision */
@@ -29,7 +30,7 @@ struct backup_info {
 };
 void backup_info_deinit(struct backup_info *i);
 
-/* Reads all of path on d (wal_disk_plain, or a test's), proves every checksum and loads it.
+/* Reads all of path, proves every checksum and loads it; d is NULL or the disk of a test.
  * DECREE_ECORRUPT says what is damaged, -ENOTSUP that a newer version wrote it. */
 int backup_read(struct wal_disk *d, const char *path, struct backup_info *ret, struct err *reterr);
 

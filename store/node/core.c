@@ -549,6 +549,11 @@ bool core_is_new(const struct store *s)
     return s->fresh;
 }
 
+bool core_is_forcing(const struct store *s)
+{
+    return s->state == CORE_FORCING;
+}
+
 void core_set_incarnation(struct store *s, uint64_t incarnation)
 {
     decree_assert(incarnation != 0);

@@ -210,7 +210,8 @@ struct store {
     const struct core_env *env;
     struct core_options o; /* strings lie in options_arena; what founding needs is unset */
     struct arena options_arena;
-    enum { CORE_FOUNDING, CORE_RUNNING, CORE_STOPPED } state;
+    /* FOUNDING and FORCING wait for their one entry to be durable. */
+    enum { CORE_FOUNDING, CORE_FORCING, CORE_RUNNING, CORE_STOPPED } state;
     bool dirty;
     uint64_t id, cluster_id, incarnation;
 
@@ -293,6 +294,14 @@ uint64_t core_election_ms(const struct store *s);
 
 /* A lone voter is elected at once. */
 void core_campaign_if_alone(struct store *s);
+
+/* ---- core_boot.c, core_force.c ---- */
+
+void core_founding_on_done(struct wal_append_req *req, int status);
+/* Puts a configuration of this member alone behind the log: 1 with *ret, which is on its way to the
+ * disk, and rec's term and vote moved on; 0 when it is alone already. DECREE_EINVALID_CONFIG. */
+int core_force_alone(
+    struct store *s, struct wal_recovery *rec, struct raft_entry *ret, struct err *reterr);
 
 /* ---- core_disk.c: what must be durable ---- */
 

@@ -70,6 +70,16 @@ static int check_own_urls(const struct core_options *o, struct err *reterr)
     return 0;
 }
 
+/* Of a directory in which there is no entry. */
+static int check_force(const struct core_options *o, struct err *reterr)
+{
+    return o->force_new_cluster ? err_set(reterr, DECREE_EINVALID_CONFIG,
+                                      "--force-new-cluster: %s holds no cluster that could be "
+                                      "continued",
+                                      o->data_dir)
+                                : 0;
+}
+
 static int check_founding(const struct core_options *o, struct err *reterr)
 {
     if (o->founders == NULL || members_find_name(o->founders, o->name) == NULL) {
@@ -141,12 +151,12 @@ static int check_owner(const struct store *s, const struct core_options *o, stru
 
 /* ---- founding ---- */
 
-static void founding_on_done(struct wal_append_req *req, int status)
+void core_founding_on_done(struct wal_append_req *req, int status)
 {
     struct store *s = req->data;
 
     s->founding_entry.payload = buf_unref(s->founding_entry.payload);
-    if (status != 0 || s->state != CORE_FOUNDING) {
+    if (status != 0 || (s->state != CORE_FOUNDING && s->state != CORE_FORCING)) {
         return;
     }
     s->state = CORE_RUNNING;
@@ -168,7 +178,7 @@ static int found(
         .term = ret->id.term,
         .entries = &s->founding_entry,
         .n_entries = 1,
-        .cb = founding_on_done,
+        .cb = core_founding_on_done,
         .data = s};
     s->state = CORE_FOUNDING;
     if (wal_append(s->wal, &s->founding_req) != 0) {
@@ -237,8 +247,11 @@ static int find_own_place(
 static int stamp(
     struct store *s, const struct core_options *o, struct wal_recovery *rec, struct err *reterr)
 {
-    int err;
+    int err = check_force(o, reterr);
 
+    if (err < 0) {
+        return err;
+    }
     if (o->existing) {
         err = ask_cluster(s, o, &rec->identity.cluster_id, reterr);
         if (err == 0) {
@@ -408,6 +421,25 @@ static int start_raft(struct store *s, const struct wal_recovery *rec,
     return 0;
 }
 
+/* raft begins anew with the entry that makes this member the whole cluster; entries has room for
+ * it.
+ */
+static int go_on_alone(struct store *s, struct wal_recovery *rec, struct raft_entry *entries,
+    size_t n, struct err *reterr)
+{
+    int err = core_force_alone(s, rec, &entries[n], reterr);
+
+    if (err <= 0) {
+        return err;
+    }
+    s->raft = raft_free(s->raft);
+    err = start_raft(s, rec, entries, n + 1, reterr);
+    if (err == 0) {
+        (void)core_links_refresh(s);
+    }
+    return err;
+}
+
 static int restore(
     struct store *s, const struct core_options *o, struct wal_recovery *rec, struct err *reterr)
 {
@@ -422,6 +454,9 @@ static int restore(
         err = load_snapshot(s, rec, reterr);
     } else {
         s->mvcc = mvcc_new();
+    }
+    if (err == 0 && is_empty) {
+        err = check_force(o, reterr);
     }
     joining = is_empty && !rec->repairing && is_joining(s, o);
     if (err == 0 && is_empty && rec->repairing) {
@@ -451,7 +486,10 @@ static int restore(
         (void)core_links_refresh(s);
         err = check_owner(s, o, reterr);
     }
-    return err < 0 ? err : core_repair_log(s, rec, reterr);
+    if (err == 0) {
+        err = core_repair_log(s, rec, reterr);
+    }
+    return err == 0 && o->force_new_cluster ? go_on_alone(s, rec, entries, n, reterr) : err;
 }
 
 static void log_found(const struct store *s, const struct wal_recovery *rec, uint64_t begun_ms)

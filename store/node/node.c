@@ -36,6 +36,8 @@ enum {
 #define QUOTA_BYTES ((uint64_t)2 << 30)
 #define TOKEN_DEFAULT "etcd-cluster"
 #define INCARNATION_FILE "incarnation"
+/* --force-new-cluster has been obeyed and not been taken away since. */
+#define FORCED_FILE "forced-new-cluster"
 enum { INCARNATION_TEXT = 17 /* hex digits and a newline */ };
 
 /* RUNNING --node_stop--> LEAVING, while a leader hands over --> STOPPING */
@@ -48,6 +50,7 @@ struct node {
     struct peers *peers; /* NULL until the identity is known, and after they are closed */
     struct core_env env;
     uint64_t chance;
+    char *forced_dir; /* owned; where to note that the option was obeyed; NULL: nowhere */
     uv_check_t check;
     uv_prepare_t prepare;
     uv_idle_t idle; /* active while poll must not wait */
@@ -203,6 +206,26 @@ static void tell_own_urls(struct node *n, const struct members *members)
     peers_set_self(n->peers, strbuf_cstr(&urls));
 }
 
+/* Behind the entry, so that a crash between them only asks for it once more. */
+static void note_forced(struct node *n)
+{
+    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    _cleanup_err_ struct err err = {0};
+    _cleanup_close_ int dir_fd = -1;
+
+    if (n->forced_dir == NULL || core_is_forcing(n->core)) {
+        return;
+    }
+    dir_fd = open(n->forced_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0 || file_replace_at(dir_fd, FORCED_FILE, BYTES_LITERAL(""), &attrs, &err) < 0) {
+        log_error("--force-new-cluster: take the option away before the next start, that it was "
+                  "obeyed cannot be noted: %s",
+            err.text != NULL ? err.text : strerror(errno));
+    }
+    free(n->forced_dir);
+    n->forced_dir = NULL;
+}
+
 static void env_members_changed(void *data)
 {
     struct node *n = data;
@@ -211,6 +234,7 @@ static void env_members_changed(void *data)
     struct peer_address list[PEER_MEMBERS_MAX];
     size_t len = 0;
 
+    note_forced(n);
     for (size_t i = 0; i < members->n && len < ARRAY_SIZE(list); i++) {
         if (members->list[i].id != core_id(n->core)) {
             address_of(&members->list[i], &arena, &list[len]);
@@ -510,6 +534,7 @@ static void node_free_if_done(struct node *n)
     free(n->data_dir);
     free(n->name);
     free(n->ended_why);
+    free(n->forced_dir);
     free(n);
     if (stopped != NULL) {
         stopped(data);
@@ -630,6 +655,23 @@ static int node_on_join(void *data, const struct members *founders, const struct
     return node_join_ask(founders, self, ret, reterr);
 }
 
+/* An option left in a unit file must not throw out again the members that were added since. */
+static void decide_force(struct node *n, const struct node_options *o)
+{
+    _cleanup_free_ char *path = xasprintf("%s/%s", o->data_dir, FORCED_FILE);
+    bool done = access(path, F_OK) == 0;
+
+    if (o->force_new_cluster && !done) {
+        n->forced_dir = xstrdup(o->data_dir);
+    } else if (o->force_new_cluster) {
+        log_warn("--force-new-cluster: this was done at an earlier start and is not done again: "
+                 "take the option away dir=%s",
+            o->data_dir);
+    } else if (done) {
+        (void)unlink(path);
+    }
+}
+
 static int open_core(struct node *n, const struct node_options *o, struct err *reterr)
 {
     struct members founders;
@@ -640,6 +682,7 @@ static int open_core(struct node *n, const struct node_options *o, struct err *r
         .existing = o->initial_cluster_existing,
         .join = node_on_join,
         .join_data = n,
+        .force_new_cluster = n->forced_dir != NULL,
         .peer_urls = o->initial_advertise_peer_urls,
         .n_peer_urls = o->n_initial_advertise_peer_urls,
         .client_urls = o->advertise_client_urls,
@@ -800,6 +843,7 @@ int node_open(
     init_handles(n);
     err = node_check_removed(o.data_dir, o.name, reterr);
     if (err == 0) {
+        decide_force(n, &o);
         err = open_core(n, &o, reterr);
     }
     if (err == 0) {

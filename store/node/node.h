@@ -18,6 +18,9 @@ struct node_options {
     const char *initial_cluster_token; /* NULL: "etcd-cluster" */
     bool initial_cluster_existing;     /* the cluster is there already: a new directory joins it
                                           by asking those that initial_cluster names */
+    /* Make this member the only one of its cluster; done once, whatever happens to the option: it
+     * counts again after a start without it. */
+    bool force_new_cluster;
     const char *const *initial_advertise_peer_urls; /* this member's, as in initial_cluster */
     size_t n_initial_advertise_peer_urls;
     /* ---- addresses ---- */

@@ -71,6 +71,7 @@ struct core_options {
     int (*join)(void *data, const struct members *founders, const struct store_member *self,
         struct core_join *ret, struct err *reterr);
     void *join_data;
+    bool force_new_cluster;       /* forget all other members */
     const char *const *peer_urls; /* this member's as given; must be the founders' when founding */
     size_t n_peer_urls;
     const char *const *client_urls;
@@ -100,6 +101,7 @@ struct store *core_close(struct store *s);
 
 /* The directory was new. */
 bool core_is_new(const struct store *s);
+bool force_new_cluster; /* forget all other members */
 /* A random number made with the data directory, never 0: tells one that lost its data from the
  * member that the others know. Once, before the first core_tick. */
 void core_set_incarnation(struct store *s, uint64_t incarnation);
