@@ -5,7 +5,13 @@
 #include "err.h"
 #include "mvcc_model.h"
 
-enum { WATCHERS = 12, OPS_MAX = 5, DEPTH_MAX = 3 };
+enum { WATCHERS = 12, OPS_MAX = 5, DEPTH_MAX = 3, KNOWN_HASHES = 64 };
+
+/* What the keys hashed to at a revision, compacted at another. */
+struct known_hash {
+    int64_t revision, compacted;
+    uint64_t value;
+};
 
 /* A watcher and what it must be told next. Its owner frees it when it ends. */
 struct probe {
@@ -38,6 +44,9 @@ struct driver {
     struct strbuf piece_log; /* all pieces of the open snapshot */
     uint64_t snapshot_hash;
     bool compacted_since; /* so that the hash of the opening cannot be asked for any more */
+    struct mvcc_hasher *hasher;
+    struct known_hash expected; /* of the open hasher */
+    struct known_hash hashes[KNOWN_HASHES];
     uint64_t now_ms;
 };
 
@@ -553,6 +562,11 @@ static void do_deliver(struct driver *d)
 
 /* ---- snapshots ---- */
 
+static void close_hasher(struct driver *d)
+{
+    d->hasher = mvcc_hasher_close(d->hasher);
+}
+
 static void close_snapshot(struct driver *d)
 {
     d->snapshot = mvcc_snapshot_close(d->snapshot);
@@ -589,6 +603,7 @@ static void finish_snapshot(struct driver *d)
     if (current && mvcc_hash(d->m) == mvcc_hash(loaded)) {
         decree_assert(mvcc_live_bytes(loaded) == mvcc_live_bytes(d->m));
         end_readings(d);
+        close_hasher(d);
         mvcc_watch_move(d->m, loaded);
         mvcc_free(d->m);
         d->m = TAKE_PTR(loaded);
@@ -608,6 +623,55 @@ static void do_snapshot(struct driver *d)
         close_snapshot(d);
     } else if (!mvcc_snapshot_next(d->snapshot, 1 + pick(d, 5000), &d->piece_log)) {
         finish_snapshot(d);
+    }
+}
+
+/* ---- hashes ---- */
+
+static uint64_t hash_at_once(struct mvcc *m, int64_t revision)
+{
+    struct mvcc_hasher *h;
+    uint64_t value;
+    int err = mvcc_hasher_open(m, MVCC_HASH_KEYS, revision, &h);
+
+    decree_assert(err == 0);
+    while (mvcc_hasher_step(h, SIZE_MAX)) {}
+    value = mvcc_hasher_value(h);
+    mvcc_hasher_close(h);
+    return value;
+}
+
+/* The same revision and compaction have the same hash, whatever was written, freed, saved and
+ * loaded since. */
+static void remember_hash(struct driver *d, struct known_hash now)
+{
+    struct known_hash *known = &d->hashes[(uint64_t)now.revision % KNOWN_HASHES];
+
+    if (known->revision == now.revision && known->compacted == now.compacted) {
+        decree_assert(known->value == now.value);
+    }
+    *known = now;
+}
+
+static void do_hash(struct driver *d)
+{
+    int64_t oldest = MAX(d->model.compacted, (int64_t)1);
+    int64_t back = pick(d, 5);
+    int64_t revision = MAX(oldest, d->model.revision - back);
+
+    if (d->hasher == NULL) {
+        int err = mvcc_hasher_open(d->m, MVCC_HASH_KEYS, revision, &d->hasher);
+
+        decree_assert(err == 0);
+        d->expected =
+            (struct known_hash){revision, d->model.compacted, hash_at_once(d->m, revision)};
+        remember_hash(d, d->expected);
+        decree_assert(mvcc_hasher_open(d->m, MVCC_HASH_KEYS, d->model.revision + 1, NULL) ==
+            DECREE_EFUTURE_REV);
+    } else if (!mvcc_hasher_step(d->hasher, 1 + pick(d, 3000))) {
+        decree_assert(mvcc_hasher_value(d->hasher) == d->expected.value);
+        decree_assert(mvcc_hasher_revision(d->hasher) == d->expected.revision);
+        close_hasher(d);
     }
 }
 
@@ -653,6 +717,8 @@ static void step(struct driver *d)
         do_watch(d);
     } else if (what < 57) {
         do_deliver(d);
+    } else if (what < 60) {
+        do_hash(d);
     } else if (what < 64) {
         do_snapshot(d);
     } else {
@@ -668,6 +734,7 @@ static void check_end(struct driver *d)
     check_all(d);
     close_snapshot(d);
     end_readings(d);
+    close_hasher(d);
     while (mvcc_watch_deliver(d->m, 1000)) {}
     if (d->model.compacted < d->model.revision) {
         decree_assert(mvcc_compact(d->m, d->model.revision) == 0);

@@ -425,7 +425,142 @@ TEST(mvcc_snapshot, a_record_without_an_end_is_not_waited_for_for_ever)
     mvcc_loader_free(l);
 }
 
-TEST_MAIN(UNIT(mvcc_snapshot, brings_back_everything_in_pieces_of_any_size),
+/* ---- going on from a backup ---- */
+
+static int watch_from(struct mvcc *m, int64_t revision, struct watcher *w);
+
+TEST(mvcc_advance, passes_over_revisions_and_compacts_there)
+{
+    struct mvcc *m = sample(), *copy = NULL;
+    _cleanup_arena_ struct arena arena = {0};
+    _cleanup_strbuf_ struct strbuf all = {0};
+    struct range_request r = {.key = B("a")};
+    struct range_reply reply;
+    struct watcher w;
+    int64_t before = mvcc_revision(m);
+
+    assert_int_equal(mvcc_advance(m, 1000), 0);
+    assert_int_equal(mvcc_revision(m), before + 1000);
+    assert_int_equal(mvcc_compacted(m), before + 1000);
+    assert_int_equal(mvcc_compact_done(m), before + 1000);
+    assert_int_equal(mvcc_bytes(m), mvcc_live_bytes(m));
+    write_all(m, 100, &all);
+    assert_int_equal(load(strbuf_bytes(&all), 50, &copy, NULL), 0);
+    assert_true(mvcc_hash(copy) == mvcc_hash(m));
+    assert_int_equal(mvcc_keys(copy), 3);
+    assert_int_equal(mvcc_range(copy, &r, &arena, &reply), 0);
+    assert_int_equal(reply.n_kvs, 1);
+    assert_int_equal(reply.kvs[0].mod_revision, 5);
+    r.revision = before;
+    assert_int_equal(mvcc_range(copy, &r, &arena, &reply), DECREE_ECOMPACTED);
+    /* Who saw something later than the backup is told so; who comes after the jump is served. */
+    assert_int_equal(watch_from(copy, before + 1, &w), 1);
+    assert_int_equal(watch_from(copy, before + 999, &w), 1);
+    assert_int_equal(watch_from(copy, before + 1001, &w), 0);
+    put(copy, "next", "1", 0);
+    assert_int_equal(mvcc_revision(copy), before + 1001);
+    strbuf_clear(&all);
+    write_all(copy, 100, &all);
+    mvcc_free(copy);
+    assert_int_equal(load(strbuf_bytes(&all), 50, &copy, NULL), 0);
+    assert_int_equal(mvcc_keys(copy), 4);
+    mvcc_free(copy);
+    mvcc_free(m);
+}
+
+TEST(mvcc_advance, revisions_do_not_run_out_unseen)
+{
+    struct mvcc *m = sample();
+
+    assert_int_equal(mvcc_advance(m, INT64_MAX / 2), DECREE_EFUTURE_REV);
+    assert_int_equal(mvcc_revision(m), 12);
+    mvcc_free(m);
+}
+
+static int ends;
+
+static bool on_events(struct watcher *w _unused_, struct watch_event *const *e _unused_,
+    size_t n _unused_, int64_t revision _unused_)
+{
+    return true;
+}
+
+static void on_end(struct watcher *w _unused_, enum watch_end why)
+{
+    assert_int_equal(why, WATCH_COMPACTED);
+    ends++;
+}
+
+/* How often it was told that its revision is compacted. */
+static int watch_from(struct mvcc *m, int64_t revision, struct watcher *w)
+{
+    static const struct watch_ops ops = {.events = on_events, .end = on_end};
+
+    *w = (struct watcher){.key = B("\0"), .range_end = B("\0"), .start_revision = revision};
+    w->ops = &ops;
+    ends = 0;
+    mvcc_watch_add(m, w);
+    while (mvcc_watch_deliver(m, 100)) {}
+    if (ends == 0) {
+        mvcc_watch_remove(m, w);
+    }
+    return ends;
+}
+
+/* ---- hashes in slices ---- */
+
+TEST(mvcc_hasher, slices_and_writes_in_between_change_nothing)
+{
+    struct mvcc *m = sample();
+    uint64_t whole = mvcc_hash(m);
+
+    for (size_t slice = 1; slice < 300; slice += 7) {
+        struct mvcc_hasher *h;
+        int n = 0;
+
+        assert_int_equal(mvcc_hasher_open(m, MVCC_HASH_ALL, 0, &h), 0);
+        assert_int_equal(mvcc_compact(m, mvcc_revision(m)), 0);
+        while (mvcc_hasher_step(h, slice)) {
+            put(m, n % 2 == 0 ? "a" : "zz", "later", 0);
+            assert_false(mvcc_compact_step(m, 100)); /* it waits */
+            n++;
+        }
+        assert_true(mvcc_hasher_value(h) == whole);
+        assert_true(slice > 1 || n > 3);
+        mvcc_hasher_close(h);
+        mvcc_free(m);
+        m = sample();
+    }
+    mvcc_free(m);
+}
+
+TEST(mvcc_hasher, keys_hash_as_of_a_revision_and_leases_only_with_all)
+{
+    struct mvcc *m = sample();
+    struct mvcc_hasher *h;
+    uint64_t keys, all = mvcc_hash(m);
+
+    assert_int_equal(mvcc_hasher_open(m, MVCC_HASH_KEYS, 0, &h), 0);
+    while (mvcc_hasher_step(h, 1)) {}
+    keys = mvcc_hasher_value(h);
+    mvcc_hasher_close(h);
+    assert_int_equal(mvcc_lease_grant(m, 99, 10, 0), 0);
+    put(m, "more", "1", 99);
+    assert_int_equal(mvcc_hasher_open(m, MVCC_HASH_KEYS, 12, &h), 0);
+    while (mvcc_hasher_step(h, 1)) {}
+    assert_true(mvcc_hasher_value(h) == keys);
+    mvcc_hasher_close(h);
+    assert_true(mvcc_hash(m) != all);
+    assert_int_equal(mvcc_hasher_open(m, MVCC_HASH_KEYS, 6, &h), DECREE_ECOMPACTED);
+    assert_int_equal(mvcc_hasher_open(m, MVCC_HASH_KEYS, 14, &h), DECREE_EFUTURE_REV);
+    mvcc_free(m);
+}
+
+TEST_MAIN(UNIT(mvcc_advance, passes_over_revisions_and_compacts_there),
+    UNIT(mvcc_advance, revisions_do_not_run_out_unseen),
+    UNIT(mvcc_hasher, slices_and_writes_in_between_change_nothing),
+    UNIT(mvcc_hasher, keys_hash_as_of_a_revision_and_leases_only_with_all),
+    UNIT(mvcc_snapshot, brings_back_everything_in_pieces_of_any_size),
     UNIT(mvcc_snapshot, leases_keep_their_keys_and_wait_for_a_leader),
     UNIT(mvcc_snapshot, an_empty_keyspace_has_one_too),
     UNIT(mvcc_snapshot, is_of_the_moment_it_was_opened_and_holds_compaction_back),
