@@ -194,8 +194,7 @@ bool core_turn(struct store *s)
     }
     flush_own(s);
     return s->dirty || s->watching || s->compacting || s->commit > s->applied ||
-        core_save_is_busy(s) || core_sends_busy(s) || core_ranges_busy(s) || core_reads_busy(s) ||
-        core_hash_is_busy(s) || core_check_is_busy(s);
+        core_save_is_busy(s) || core_sends_busy(s) || core_ranges_busy(s) || core_reads_busy(s);
 }
 
 /* ---- publication ---- */

@@ -449,7 +449,6 @@ bool core_has_space(struct store *s, size_t cost);
 
 int core_hash_want(struct store *s, struct store_call *c);
 void core_hash_step(struct store *s);
-bool core_hash_is_busy(const struct store *s);
 /* The call goes away. */
 void core_hash_forget(struct store *s, const struct store_call *c);
 /* The keyspace goes away: what is under way begins anew. */
@@ -463,7 +462,6 @@ void core_check_tick(struct store *s);
 /* An entry was applied: is this the point to compare? */
 void core_check_applied(struct store *s);
 void core_check_step(struct store *s);
-bool core_check_is_busy(const struct store *s);
 void core_check_abort(struct store *s);
 void core_on_hash_ask(struct store *s, uint64_t from, struct bytes body);
 void core_on_hash_answer(struct store *s, uint64_t from, struct bytes body);

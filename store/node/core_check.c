@@ -200,7 +200,11 @@ void core_check_step(struct store *s)
     struct check *k = &s->check;
     struct hash_answer answer = {.term = k->term, .index = k->index};
 
-    if (k->hasher == NULL || mvcc_hasher_step(k->hasher, HASH_SLICE_BYTES)) {
+    if (k->hasher == NULL) {
+        return;
+    }
+    if (mvcc_hasher_step(k->hasher, HASH_SLICE_BYTES)) {
+        core_mark(s);
         return;
     }
     answer.hash = mvcc_hasher_value(k->hasher);
@@ -211,11 +215,6 @@ void core_check_step(struct store *s)
     } else {
         send(s, k->asker, hash_answer_encode(&answer));
     }
-}
-
-bool core_check_is_busy(const struct store *s)
-{
-    return s->check.hasher != NULL;
 }
 
 static void begin_round(struct store *s)

@@ -83,9 +83,7 @@ void core_hash_step(struct store *s)
     if (!mvcc_hasher_step(s->hashing.hasher, HASH_SLICE_BYTES)) {
         answer(s);
     }
-}
-
-bool core_hash_is_busy(const struct store *s)
-{
-    return !list_empty(&s->calls.hashing);
+    if (!list_empty(&s->calls.hashing)) {
+        core_mark(s);
+    }
 }

@@ -296,6 +296,7 @@ int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, 
         .snapshot_count = s->snapshot_count,
         .snapshot_keep = s->snapshot_keep,
         .quota_bytes = s->quota_bytes,
+        .force_new_cluster = s->force_new_cluster,
         .segment_bytes = 1 << 20,
         .disk = wal_mem_disk(m->mem)};
     int err;
@@ -597,7 +598,16 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
             copy_text(c->value, sizeof(c->value), bytes_str(reply->members.list[0].client_urls[0]));
         }
         break;
+    case STORE_ALARM:
+        c->n_alarms = reply->alarms.n;
+        c->alarm = reply->alarms.n != 0 ? reply->alarms.list[0] : (struct store_alarm){0};
+        break;
+    case STORE_HASH:
+    case STORE_HASH_KV:
+        c->hash = reply->hash;
+        break;
     case STORE_STATUS:
+        c->n_alarms = reply->status.alarms.n;
         c->count = (int64_t)reply->status.leader;
         break;
     case STORE_MEMBER_ADD:

@@ -50,6 +50,7 @@ struct sim {
     uint64_t stream_cut_after; /* stream bytes after which it breaks, once; 0 = never */
     /* of all members, set before sim_start */
     uint64_t snapshot_count, snapshot_keep, quota_bytes;
+    bool force_new_cluster; /* of those that are started from now on */
 };
 
 void sim_init(struct sim *s, size_t n);
@@ -81,7 +82,9 @@ struct sim_call {
     struct lease_reply lease; /* keys left out */
     int64_t deleted, count;
     bool succeeded;
-    size_t n_members;
+    size_t n_members, n_alarms;
+    struct store_alarm alarm; /* the first */
+    struct store_hash_reply hash;
     char value[64], name[64]; /* of the first key; of the first member */
     uint64_t added;           /* id of a new member */
 };
