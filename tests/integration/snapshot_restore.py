@@ -294,6 +294,25 @@ class SnapshotRestore(unittest.TestCase):
                                    "transfer|Recv|reset")
             self.assertEqual([n for n in os.listdir(self.cluster.folder) if n.startswith("cut")], [])
 
+    def test_alarms_and_defrag_on_the_command_line(self):
+        """On a cluster of its own, since an alarm stops the writes of all."""
+        with Cluster(1) as cluster:
+            member = cluster.start()
+            client = member.client()
+            self.assertEqual(decree("alarm", "list", endpoint(member)), "")
+            for who in (0, 5):
+                client.call("/v3/maintenance/alarm",
+                            {"action": "ACTIVATE", "memberID": who, "alarm": "CORRUPT"})
+            text = "memberID:0 alarm:CORRUPT\nmemberID:5 alarm:CORRUPT\n"
+            self.assertEqual(decree("alarm", "list", endpoint(member), code=1), text)
+            self.assertIn("corrupt cluster", decree("put", "a", "b", endpoint(member), code=4))
+            self.assertIn("alarm:CORRUPT", decree("status", endpoint(member), code=1))
+            self.assertEqual(decree("alarm", "disarm", endpoint(member)), text)
+            self.assertEqual(decree("alarm", "list", endpoint(member)), "")
+            decree("put", "a", "b", endpoint(member))
+            self.assertIn("nothing to defragment", decree("defrag", endpoint(member)))
+            client.close()
+
     def test_a_client_that_reads_nothing_costs_little(self):
         """What is on its way to it is bounded, and writes go on."""
         member = self.cluster.wait_leader()

@@ -1,0 +1,141 @@
+/* alarm list, alarm disarm, defrag. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "alloc.h"
+#include "cmd.h"
+#include "v3_client.h"
+
+/* Those that are active; *ret is the caller's. */
+static int get_alarms(struct cli *cli, json_t **ret, struct err *reterr)
+{
+    json_t *request = json_pack("{s:s}", "action", "GET");
+    int r = v3_call(cli->client, V3_READ, "/maintenance/alarm", request, ret, reterr);
+
+    json_decref(request);
+    return r;
+}
+
+/* In etcdctl's words. */
+static void print_alarm(const json_t *alarm)
+{
+    const char *type = v3_text(alarm, "alarm");
+
+    (void)printf("memberID:%" PRIu64 " alarm:%s\n", v3_uint(alarm, "memberID"),
+        type[0] != 0 ? type : "NONE");
+}
+
+static int run_alarm_list(struct cli *cli, const struct args *args _unused_)
+{
+    _cleanup_err_ struct err e = {0};
+    json_t *reply;
+    const json_t *alarm;
+    size_t i;
+    int r = get_alarms(cli, &reply, &e);
+
+    if (r != 0) {
+        return cmd_fail(r, &e);
+    }
+    if (cli->format == OUTPUT_JSON) {
+        cmd_print_json(reply);
+    } else {
+        json_array_foreach(json_object_get(reply, "alarms"), i, alarm)
+        {
+            print_alarm(alarm);
+        }
+    }
+    r = json_array_size(json_object_get(reply, "alarms")) != 0 ? EXIT_SAID_NO : EXIT_DONE;
+    json_decref(reply);
+    return r;
+}
+
+static int disarm(struct cli *cli, const json_t *alarm, struct err *reterr)
+{
+    json_t *request = json_pack("{s:s, s:s, s:s}", "action", "DEACTIVATE", "memberID",
+        v3_text(alarm, "memberID"), "alarm", v3_text(alarm, "alarm"));
+    json_t *reply;
+    int r;
+
+    if (json_object_get(alarm, "memberID") == NULL) {
+        json_object_del(request, "memberID"); /* nobody in particular */
+    }
+    r = v3_call(cli->client, V3_WRITE, "/maintenance/alarm", request, &reply, reterr);
+    json_decref(request);
+    if (r == 0) {
+        json_decref(reply);
+    }
+    return r;
+}
+
+static int run_alarm_disarm(struct cli *cli, const struct args *args _unused_)
+{
+    _cleanup_err_ struct err e = {0};
+    json_t *reply;
+    const json_t *alarm;
+    size_t i;
+    int r = get_alarms(cli, &reply, &e);
+
+    if (r != 0) {
+        return cmd_fail(r, &e);
+    }
+    json_array_foreach(json_object_get(reply, "alarms"), i, alarm)
+    {
+        r = r == 0 ? disarm(cli, alarm, &e) : r;
+        if (r == 0 && cli->format != OUTPUT_JSON) {
+            print_alarm(alarm);
+        }
+    }
+    if (r == 0 && cli->format == OUTPUT_JSON) {
+        cmd_print_json(reply);
+    }
+    json_decref(reply);
+    return r == 0 ? EXIT_DONE : cmd_fail(r, &e);
+}
+
+static int run_defrag(struct cli *cli, const struct args *args _unused_)
+{
+    _cleanup_err_ struct err e = {0};
+    json_t *request = json_object(), *reply;
+    int r = v3_call(cli->client, V3_READ, "/maintenance/defragment", request, &reply, &e);
+
+    json_decref(request);
+    if (r != 0) {
+        return cmd_fail(r, &e);
+    }
+    json_decref(reply);
+    (void)printf("nothing to defragment: what compaction frees is given back at once\n");
+    return EXIT_DONE;
+}
+
+const struct command cmd_alarm_list = {
+    .name = "alarm list",
+    .usage = "",
+    .summary = "show what members have raised; ends with 1 when there is anything",
+    .details =
+        "NOSPACE: a member has reached its quota. Writes are refused until keys are deleted and\n"
+        "compacted; it clears itself. CORRUPT: members that must be equal are not. Writes are "
+        "refused\n"
+        "until the member named has been replaced and the alarm disarmed; member 0 means that it\n"
+        "cannot be told which one is wrong.\n",
+    .run = run_alarm_list,
+};
+
+const struct command cmd_alarm_disarm = {
+    .name = "alarm disarm",
+    .usage = "",
+    .summary = "clear all alarms; those whose reason is still there come back",
+    .run = run_alarm_disarm,
+};
+
+const struct command cmd_defrag = {
+    .name = "defrag",
+    .usage = "",
+    .summary = "nothing: there is nothing to defragment",
+    .details =
+        "Kept for scripts made for etcd. The keyspace lives in memory, and what compaction frees "
+        "is\n"
+        "given back at once; the log's files are used again. The call is answered without any "
+        "work.\n",
+    .run = run_defrag,
+};
