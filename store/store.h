@@ -50,8 +50,11 @@ enum store_alarm_type {
 struct store_alarm {
     uint64_t member; /* 0: it could not be told which one */
     enum store_alarm_type type;
-    bool own; /* raised by that member itself, which clears it when what it says is over */
+    uint32_t own; /* 1: raised by that member itself, which clears it when what it says is over */
 };
+/* A bool would leave a hole behind itself, and gcc 12 with -ftrivial-auto-var-init=zero clears the
+ * holes of a struct with two arrays of such at wrong places. */
+_Static_assert(sizeof(struct store_alarm) == 16, "no hole");
 
 enum store_alarm_action {
     STORE_ALARM_GET,

@@ -88,7 +88,7 @@ void alarms_encode(const struct alarms *a, struct strbuf *out)
     for (size_t i = 0; i < a->n; i++) {
         enc_u64(out, a->list[i].member);
         enc_u8(out, (uint8_t)a->list[i].type);
-        enc_u8(out, a->list[i].own);
+        enc_u8(out, (uint8_t)a->list[i].own);
     }
 }
 
@@ -109,7 +109,7 @@ int alarms_decode(struct bytes b, struct alarms *ret)
             return DECREE_EBAD_REQUEST;
         }
         alarm.type = (enum store_alarm_type)type;
-        alarm.own = own == 1;
+        alarm.own = own;
         (void)alarms_raise(ret, alarm);
     }
     return dec_done(&d) && ret->n == n ? 0 : DECREE_EBAD_REQUEST;

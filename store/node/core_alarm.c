@@ -105,7 +105,7 @@ static bool told_no_space(const struct store *s)
 {
     const struct store_alarm *own = alarms_find(&s->alarms, s->id, STORE_ALARM_NOSPACE);
 
-    return alarms_count(&s->alarms, STORE_ALARM_NOSPACE) > (own != NULL && own->own ? 1u : 0u);
+    return alarms_count(&s->alarms, STORE_ALARM_NOSPACE) > (own != NULL ? own->own : 0u);
 }
 
 static void note_space(struct store *s)
@@ -148,7 +148,7 @@ static void space_tick(struct store *s)
         s->space.ticks--;
     } else if (s->space.full && alarm == NULL) {
         core_alarm_propose(s, STORE_ALARM_ACTIVATE,
-            (struct store_alarm){.member = s->id, .type = STORE_ALARM_NOSPACE, .own = true});
+            (struct store_alarm){.member = s->id, .type = STORE_ALARM_NOSPACE, .own = 1});
         s->space.ticks = s->o.election_ticks;
     } else if (!s->space.full && alarm != NULL && alarm->own) {
         core_alarm_propose(s, STORE_ALARM_DEACTIVATE, *alarm);

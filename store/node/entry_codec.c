@@ -192,7 +192,7 @@ static void out_entry(struct out *o, const struct entry *e)
         out_u8(o, (uint8_t)e->alarm.action);
         out_u64(o, e->alarm.alarm.member);
         out_u8(o, (uint8_t)e->alarm.alarm.type);
-        out_u8(o, e->alarm.alarm.own);
+        out_u8(o, (uint8_t)e->alarm.alarm.own);
         break;
     case ENTRY_TYPE_END:
         decree_assert(e->type != ENTRY_TYPE_END);
@@ -391,7 +391,7 @@ static void in_alarm(struct in *in, struct store_alarm_request *r)
     r->action = (enum store_alarm_action)in_below(in, STORE_ALARM_ACTION_END);
     r->alarm.member = dec_u64(&in->d);
     r->alarm.type = (enum store_alarm_type)in_below(in, STORE_ALARM_TYPE_END);
-    r->alarm.own = in_below(in, 2) != 0;
+    r->alarm.own = in_below(in, 2);
     if (r->action == STORE_ALARM_GET || r->alarm.type == STORE_ALARM_NONE) {
         in->d.bad = true; /* nothing to apply: refused or served before anything is proposed */
     }
