@@ -330,7 +330,30 @@ TEST(check, a_hash_that_is_not_wanted_any_more_is_let_go)
     sim_deinit(&s);
 }
 
-TEST_MAIN(UNIT(alarm, is_known_to_all_and_outlives_restarts_and_snapshots),
+TEST(check, frames_come_back_as_they_were_and_no_part_of_one_is_taken)
+{
+    const struct hash_ask ask = {.term = 300, .index = UINT64_MAX};
+    const struct hash_answer answer = {.term = 1, .index = 77, .hash = 0x1122334455667788};
+    struct buf *a = hash_ask_encode(&ask), *b = hash_answer_encode(&answer);
+    struct hash_ask ask_back;
+    struct hash_answer answer_back;
+
+    assert_int_equal(hash_ask_decode(buf_bytes(a), &ask_back), 0);
+    assert_memory_equal(&ask_back, &ask, sizeof(ask));
+    assert_int_equal(hash_answer_decode(buf_bytes(b), &answer_back), 0);
+    assert_memory_equal(&answer_back, &answer, sizeof(answer));
+    for (size_t n = 0; n < a->len; n++) {
+        assert_true(hash_ask_decode(bytes_make(a->data, n), &ask_back) < 0);
+    }
+    for (size_t n = 0; n < b->len; n++) {
+        assert_true(hash_answer_decode(bytes_make(b->data, n), &answer_back) < 0);
+    }
+    buf_unref(a);
+    buf_unref(b);
+}
+
+TEST_MAIN(UNIT(check, frames_come_back_as_they_were_and_no_part_of_one_is_taken),
+    UNIT(alarm, is_known_to_all_and_outlives_restarts_and_snapshots),
     UNIT(alarm, of_space_is_raised_by_who_is_full_and_clears_itself),
     UNIT(alarm, what_clients_raise_is_bounded),
     UNIT(check, equal_members_stay_unaccused_under_load_restarts_and_snapshots),

@@ -206,6 +206,33 @@ TEST(snapshot, a_state_that_is_replaced_ends_its_readers)
     sim_deinit(&s);
 }
 
+TEST(snapshot, a_header_of_version_1_has_no_alarms_and_a_newer_one_is_refused)
+{
+    struct sim s;
+    struct snap_header h;
+    _cleanup_strbuf_ struct strbuf header = {0};
+    _cleanup_err_ struct err err = {0};
+
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    core_snap_header(s.members[0].core, &header);
+    assert_int_equal(header.data[0], 2);
+    assert_int_equal(core_snap_header_read(strbuf_bytes(&header), &h, NULL), 0);
+    members_deinit(&h.members);
+    header.data[0] = 3;
+    assert_int_equal(core_snap_header_read(strbuf_bytes(&header), &h, &err), DECREE_ECORRUPT);
+    assert_non_null(strstr(err.text, "version 3"));
+    header.data[0] = 1;
+    assert_int_equal(core_snap_header_read(strbuf_bytes(&header), &h, NULL), DECREE_ECORRUPT);
+    members_deinit(&h.members);
+    header.len -= 2; /* the list of alarms: one byte, a zero */
+    assert_int_equal(core_snap_header_read(strbuf_bytes(&header), &h, NULL), 0);
+    assert_int_equal(h.members.n, 1);
+    assert_int_equal(h.alarms.n, 0);
+    members_deinit(&h.members);
+    sim_deinit(&s);
+}
+
 /* ---- going on alone ---- */
 
 TEST(force, a_member_without_the_others_serves_all_it_had)
@@ -301,6 +328,7 @@ TEST_MAIN(UNIT(snapshot, is_of_its_opening_whatever_happens_while_it_is_read),
     UNIT(snapshot, an_open_one_holds_compaction_back_and_a_closed_one_lets_it_go_on),
     UNIT(snapshot, too_many_at_once_are_refused_and_a_stop_ends_them),
     UNIT(snapshot, a_state_that_is_replaced_ends_its_readers),
+    UNIT(snapshot, a_header_of_version_1_has_no_alarms_and_a_newer_one_is_refused),
     UNIT(force, a_member_without_the_others_serves_all_it_had),
     UNIT(force, a_crash_at_any_write_of_it_can_be_started_again),
     UNIT(force, a_new_directory_is_refused))
