@@ -94,7 +94,15 @@ int core_force_alone(
     struct members members = {0};
     struct raft_conf conf = {0};
     const struct raft_member *self = NULL;
-    int err = newest_conf(s, rec, &conf, &members);
+    int err;
+
+    if (rec->damage != NULL) {
+        return err_set(reterr, DECREE_ECORRUPT,
+            "--force-new-cluster: %s; what is missing could only come from the others: restore a "
+            "snapshot into a new directory",
+            rec->damage);
+    }
+    err = newest_conf(s, rec, &conf, &members);
 
     for (size_t i = 0; err == 0 && i < conf.n; i++) {
         self = conf.members[i].id == s->id ? &conf.members[i] : self;
