@@ -68,12 +68,12 @@ struct rpc {
     int refusal;              /* gRPC status with which the complete request will be answered… */
     const char *refusal_text; /* …and its text, in the exchange's arena; refusal 0: none */
     struct json_scan scan;
-    size_t scanned;             /* bytes of in that scan has seen */
-    struct watch_stream *watch; /* METHOD_WATCH: owned */
+    size_t scanned;                   /* bytes of in that scan has seen */
+    struct watch_stream *watch;       /* METHOD_WATCH: owned */
     struct snapshot_stream *snapshot; /* METHOD_SNAPSHOT: owned */
-    struct arena message;       /* streams: memory of the message under way */
-    struct segq parts;          /* a reply that comes in parts: its kvs so far, encoded */
-    size_t parts_expected;      /* roughly what all of them will be */
+    struct arena message;             /* streams: memory of the message under way */
+    struct segq parts;                /* a reply that comes in parts: its kvs so far, encoded */
+    size_t parts_expected;            /* roughly what all of them will be */
     struct list queue_link; /* streams: in api->leader_streams while `hasleader` watches it; others:
                                in conn->waiting or api->large_waiting */
 };
