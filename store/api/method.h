@@ -34,7 +34,7 @@ struct method {
     decode_fn decode; /* METHOD_STORE and METHOD_KEEPALIVE */
 };
 
-enum { METHOD_COUNT = 19 };
+enum { METHOD_COUNT = 24 };
 extern const struct method methods[METHOD_COUNT];
 
 const struct method *method_by_grpc_path(struct bytes path);

@@ -543,14 +543,14 @@ void store_metrics(struct store *s, struct store_metrics *ret)
     s->env->peer_metrics(s->env->data, ret);
 }
 
-bool core_is_new(const struct store *s)
-{
-    return s->fresh;
-}
-
 bool core_is_forcing(const struct store *s)
 {
     return s->state == CORE_FORCING;
+}
+
+bool core_is_new(const struct store *s)
+{
+    return s->fresh;
 }
 
 void core_set_incarnation(struct store *s, uint64_t incarnation)

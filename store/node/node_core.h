@@ -101,7 +101,8 @@ struct store *core_close(struct store *s);
 
 /* The directory was new. */
 bool core_is_new(const struct store *s);
-bool force_new_cluster; /* forget all other members */
+/* The entry that makes this member the whole cluster is not durable yet. */
+bool core_is_forcing(const struct store *s);
 /* A random number made with the data directory, never 0: tells one that lost its data from the
  * member that the others know. Once, before the first core_tick. */
 void core_set_incarnation(struct store *s, uint64_t incarnation);
