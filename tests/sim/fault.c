@@ -138,7 +138,8 @@ static bool damage(struct member *m, const struct item *x)
 static void begin_anew(struct member *m)
 {
     m->damaged = m->forgot = true;
-    m->acked = (struct raft_entry_id){0};
+    m->acked = m->stable = (struct raft_entry_id){0};
+    m->vouched = false;
     if (m->votes != NULL) {
         memset(m->votes, 0, m->votes_cap * sizeof(*m->votes));
     }
@@ -234,6 +235,7 @@ static bool restore_image(struct member *m)
     wal_mem_free(m->mem);
     m->mem = TAKE_PTR(m->image);
     begin_anew(m);
+    m->forgot = false; /* the leader notices it, and the others give it what it lacks */
     return true;
 }
 

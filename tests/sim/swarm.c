@@ -191,7 +191,7 @@ static void one_fault(struct draw *d, unsigned class)
         add(d, moment(d), ITEM_clog, member(d), member(d), between(d, 50, 2000));
         break;
     case 18:
-        add(d, moment(d), ITEM_filter, between(d, 1, 12), between(d, 50, 1000), 0);
+        add(d, moment(d), ITEM_filter, between(d, 1, 16), between(d, 50, 1000), 0);
         break;
     case 19:
         add(d, moment(d), ITEM_reset, member(d), member(d), 0);

@@ -127,7 +127,7 @@ struct member {
     bool turn_due, disk_due, stopping;
     bool dying;   /* what the core still does has no effect */
     bool damaged; /* its disk lost or changed what was durable */
-    bool forgot; /* its disk is a new one or an old one: the others refuse it, or it stays behind */
+    bool forgot;  /* its disk is a new one: the others refuse it */
     uint64_t paused_until, hung_until, slow_until, slow_factor;
     uint64_t clock_permille;
 
@@ -229,8 +229,9 @@ struct truth {
     X(frames)                                                                                      \
     X(frames_lost)                                                                                 \
     X(frames_repeated)                                                                             \
-    X(ticks) X(turns) X(writes) X(calls) X(reads) X(unknown) X(watch_events) X(elections)          \
-        X(fatals) X(refusals) X(entries_committed) X(converged_ms)
+    X(ticks)                                                                                       \
+    X(turns) X(writes) X(calls) X(reads) X(unknown) X(watch_events) X(elections) X(fatals)         \
+        X(refusals) X(entries_committed) X(converged_ms)
 
 struct counts {
 #define X(name) uint64_t name;
