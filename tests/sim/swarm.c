@@ -133,6 +133,22 @@ static void isolate(struct draw *d)
     add(d, at + between(d, 100, 2500), ITEM_return, m, ways, 0);
 }
 
+/* One that leads perhaps stands still until another one leads, and is asked as soon as it wakes and
+ * before it hears of that. */
+static void ask_sleeper(struct draw *d)
+{
+    uint64_t at = moment(d), m = member(d), k = chance_below(&d->chance, d->set->keys);
+    uint64_t ms = between(d, 3, 6) * d->set->heartbeat_ms * d->set->election_ticks;
+
+    add(d, at, ITEM_pause, m, ms, 0);
+    add(d, at, ITEM_isolate, m, 3, 0);
+    add(d, at + ms + ms / 6, ITEM_return, m, 3, 0);
+    add(d, at + ms / 2, ITEM_move_client, 0, m + 1, 0);
+    add(d, at + ms - ms / 4, ITEM_put, 0, k, 0);
+    add(d, at + ms - 1, ITEM_move_client, 1, m, 0);
+    add(d, at + ms - 1, ITEM_get, 1, k, 0);
+}
+
 static void one_fault(struct draw *d, unsigned class)
 {
     switch (class) {
@@ -196,6 +212,9 @@ static void one_fault(struct draw *d, unsigned class)
     case 19:
         add(d, moment(d), ITEM_reset, member(d), member(d), 0);
         break;
+    case 22:
+        ask_sleeper(d);
+        break;
     case 20:
         add(d, moment(d), ITEM_stream_cut, member(d), member(d), between(d, 0, 3000));
         break;
@@ -204,7 +223,7 @@ static void one_fault(struct draw *d, unsigned class)
         break;
     }
 }
-enum { CLASSES = 22 };
+enum { CLASSES = 23 };
 
 static void draw_faults(struct draw *d)
 {
