@@ -266,6 +266,13 @@ uint64_t mvcc_lease_count(const struct mvcc *m)
 
 /* ---- deadlines ---- */
 
+bool mvcc_lease_is_due(const struct mvcc *m, int64_t id, uint64_t now_ms)
+{
+    const struct lease *l = lease_find(&m->leases, id);
+
+    return l != NULL && m->leases.leading && l->deadline_ms <= now_ms;
+}
+
 int mvcc_lease_renew(struct mvcc *m, int64_t id, uint64_t now_ms, int64_t *ret_ttl)
 {
     struct lease *l = lease_find(&m->leases, id);
@@ -277,7 +284,7 @@ int mvcc_lease_renew(struct mvcc *m, int64_t id, uint64_t now_ms, int64_t *ret_t
         return DECREE_ENOT_LEADER;
     }
     if (l->deadline_ms <= now_ms) {
-        return DECREE_ELEASE_NOT_FOUND; /* its revoke may be under way */
+        return DECREE_ELEASE_NOT_FOUND;
     }
     l->deadline_ms = now_ms + ttl_ms(l);
     if (l->deadline_ms < l->timer_ms) {

@@ -77,8 +77,11 @@ int mvcc_lease_grant(struct mvcc *m, int64_t id, int64_t ttl_s, uint64_t now_ms)
 /* Deletes its keys in order in one revision (none when it has none). expired says why, for the
  * history. DECREE_ELEASE_NOT_FOUND. */
 int mvcc_lease_revoke(struct mvcc *m, int64_t id, bool expired);
-/* Leader only: a full TTL from now. 0 with *ret_ttl; DECREE_ELEASE_NOT_FOUND, also when the
- * deadline has passed (its revoke may be under way); DECREE_ENOT_LEADER after mvcc_lease_demote. */
+/* Leader only: its deadline has passed and it is still there. It may be revoked any moment, or be
+ * given its time again by this leader or the next one: nobody can say yet. */
+bool mvcc_lease_is_due(const struct mvcc *m, int64_t id, uint64_t now_ms);
+/* Leader only: a full TTL from now. 0 with *ret_ttl; DECREE_ELEASE_NOT_FOUND, also of
+ * one that is due; DECREE_ENOT_LEADER after mvcc_lease_demote. */
 int mvcc_lease_renew(struct mvcc *m, int64_t id, uint64_t now_ms, int64_t *ret_ttl);
 /* DECREE_ELEASE_NOT_FOUND; keys sorted, in arena. ttl is what is left, truncated to seconds, or
  * granted when this member does not lead. */

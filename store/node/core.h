@@ -124,6 +124,7 @@ struct read_round {
 
 struct reads {
     struct list wanted; /* calls for the next round */
+    struct list late;   /* keepalives of leases of which nobody can say yet whether they live on */
     struct list flying, known;
     struct list ready; /* calls that may be served now */
     size_t n_flying;
@@ -480,8 +481,9 @@ void core_leases_extend(struct store *s);
 /* The leader has just proved its leadership of `term`. */
 void core_leases_expire(struct store *s, uint64_t term);
 void core_lease_revoked(struct store *s, int64_t id);
-/* Its revoke is under way: neither renewed nor reported as alive. */
-bool core_lease_is_expiring(struct store *s, int64_t id);
+/* Its time is over or its revoke under way: neither renewed nor reported as gone, since this leader
+ * or the next one may still give it its time again (R22). */
+bool core_lease_is_in_doubt(struct store *s, int64_t id);
 void core_lease_forward(struct store *s, struct store_call *c);
 void core_on_lease_ask(struct store *s, uint64_t from, struct bytes body);
 void core_on_lease_answer(struct store *s, struct bytes body);

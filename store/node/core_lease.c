@@ -59,13 +59,17 @@ void core_lease_revoked(struct store *s, int64_t id)
     if (x != NULL) {
         drop_expiring(s, x);
     }
+    if (!list_empty(&s->reads.late)) {
+        list_splice_tail(&s->reads.wanted, &s->reads.late);
+        core_mark(s);
+    }
 }
 
-bool core_lease_is_expiring(struct store *s, int64_t id)
+bool core_lease_is_in_doubt(struct store *s, int64_t id)
 {
     struct expiring *x = find_expiring(s, id);
 
-    return x != NULL && core_now(s) < x->until_ms;
+    return (x != NULL && core_now(s) < x->until_ms) || mvcc_lease_is_due(s->mvcc, id, core_now(s));
 }
 
 /* How long a proposed revoke may take before the lease counts as expired anew. */

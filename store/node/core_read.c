@@ -10,6 +10,7 @@
 void core_reads_init(struct store *s)
 {
     list_init(&s->reads.wanted);
+    list_init(&s->reads.late);
     list_init(&s->reads.flying);
     list_init(&s->reads.known);
     list_init(&s->reads.ready);
@@ -104,6 +105,7 @@ void core_reads_restart(struct store *s)
 void core_reads_tick(struct store *s)
 {
     s->reads.hold = false;
+    list_splice_tail(&s->reads.wanted, &s->reads.late);
     list_for_each_safe (it, &s->reads.flying) {
         struct read_round *round = list_entry(it, struct read_round, link);
 
@@ -287,10 +289,9 @@ static void serve(struct store *s, struct store_call *c)
             core_lease_forward(s, c);
             return;
         }
-        /* Neither alive nor gone: the next round knows (R22). */
-        if (c->kind == STORE_LEASE_KEEPALIVE && core_lease_is_expiring(s, c->lease_id.id)) {
-            core_read_want(s, c);
-            s->reads.hold = true;
+        if (c->kind == STORE_LEASE_KEEPALIVE && core_lease_is_in_doubt(s, c->lease_id.id)) {
+            MARK("keepalive_comes_late");
+            core_call_move(s, c, CALL_READING, &s->reads.late);
             return;
         }
     }

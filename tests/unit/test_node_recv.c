@@ -177,8 +177,8 @@ TEST(recv, a_snapshot_of_another_cluster_is_refused)
 
 TEST(recv, a_header_of_a_newer_version_or_of_noise_is_refused)
 {
-    static const char *const headers[] = {"\x02later", "\x01noise"};
-    static const char *const why[] = {"version 2", "header cannot be read"};
+    static const char *const headers[] = {"\x09later", "\x02noise", "\x01noise"};
+    static const char *const why[] = {"version 9", "header cannot be read", "header cannot be read"};
 
     for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {
         struct snap_begin begin = {
