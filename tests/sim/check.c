@@ -455,6 +455,8 @@ void check_opened(struct member *m)
 
     if (!m->damaged || (m->vouched && !m->forgot && !raft_is_repairing(r))) {
         check_recovered(m, r);
+    } else {
+        m->acked = (struct raft_entry_id){0}; /* perhaps lost, in what passes for a torn write */
     }
     m->vouched = false;
     m->stable = (struct raft_entry_id){0};

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "codec.h"
+#include "wal_record.h"
 #include "wal_segment.h"
 
 enum { SECTOR = 512 };
@@ -105,7 +107,50 @@ static bool flip(struct member *m, const struct item *x)
     return true;
 }
 
-/* A write that went astray: one sector of a file lies over another one. */
+enum { RECORDS_MAX = 512, AT_SALT = 24 /* in a segment's header page: wal_segment.c */ };
+
+struct place {
+    size_t at, size;
+};
+
+/* The records of a segment, as far as they can be read. */
+static size_t find_records(struct bytes b, struct place places[RECORDS_MAX])
+{
+    uint64_t salt = b.len > WAL_RECORDS_START ? get_u64(b.data + AT_SALT) : 0;
+    size_t n = 0, at = WAL_RECORDS_START;
+    struct wal_record r;
+
+    while (n < RECORDS_MAX && at + WAL_RECORD_HEADER_BYTES <= b.len &&
+        wal_record_decode_header(b.data + at, salt, at, &r)) {
+        places[n++] = (struct place){at, wal_record_size(r.body.len)};
+        at += wal_record_size(r.body.len);
+    }
+    return n;
+}
+
+/* A write that went astray: one record of a segment lies over another one of its size (F13). */
+static bool move_record(struct member *m, const struct item *x)
+{
+    struct place places[RECORDS_MAX];
+    struct pick p;
+    struct strbuf *b = pick_file(m, x->args[1], &p);
+    size_t n = b != NULL && p.folder == WAL_FOLDER_LOG ? find_records(strbuf_bytes(b), places) : 0;
+    size_t from = n != 0 ? x->args[1] % n : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        size_t to = (x->args[2] + i) % n;
+
+        if (to != from && places[to].size == places[from].size &&
+            places[to].at + places[to].size <= b->len) {
+            memcpy(b->data + places[to].at, b->data + places[from].at, places[from].size);
+            replace_disk(m);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The same of one sector of a file. */
 static bool move_sector(struct member *m, const struct item *x)
 {
     struct pick p;
@@ -123,6 +168,7 @@ static bool move_sector(struct member *m, const struct item *x)
     }
     memcpy(b->data + to * SECTOR, b->data + from * SECTOR, SECTOR);
     replace_disk(m);
+    m->vouched = false; /* the mark that vouches may have been in that sector */
     return true;
 }
 
@@ -131,7 +177,10 @@ static bool damage(struct member *m, const struct item *x)
     if (m->state != MEMBER_DOWN || m->damaged || !is_dispensable(m)) {
         return false;
     }
-    return x->kind == ITEM_flip ? flip(m, x) : move_sector(m, x);
+    if (x->kind == ITEM_flip) {
+        return flip(m, x);
+    }
+    return x->args[2] % 2 == 0 ? move_record(m, x) : move_sector(m, x);
 }
 
 /* It has forgotten acknowledgements and votes; connections of before are gone. */

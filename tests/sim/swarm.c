@@ -264,10 +264,23 @@ static uint64_t op_argument(struct draw *d, enum item_kind kind)
     }
 }
 
+/* Around the moment at which the lease expires, while its revoke is on the way (R22). */
+static void keep_alive_late(struct draw *d, uint64_t client, uint64_t granted_ms, uint64_t ttl_s)
+{
+    uint64_t at = granted_ms + 1000 * ttl_s + between(d, 0, 100);
+
+    for (uint64_t n = between(d, 0, 8); n > 0; n--) {
+        at += between(d, 0, 12);
+        if (at < d->set->run_ms) {
+            add(d, at, ITEM_keepalive, client, 0, 0);
+        }
+    }
+}
+
 static void draw_client(struct draw *d, uint64_t client)
 {
     uint64_t weights[ITEM_watch - ITEM_FIRST_OP] = {0};
-    uint64_t gap_ms = between(d, 20, 150), total = 0;
+    uint64_t gap_ms = between(d, 20, 150), total = 0, argument;
     enum item_kind kind;
 
     for (size_t i = 0; i < ARRAY_SIZE(weights); i++) {
@@ -283,7 +296,11 @@ static void draw_client(struct draw *d, uint64_t client)
     for (uint64_t at = between(d, 50, 300); at < d->set->run_ms;
          at += 1 + chance_exp(&d->chance, gap_ms)) {
         kind = draw_op(d, weights, total);
-        add(d, at, kind, client, op_argument(d, kind), 0);
+        argument = op_argument(d, kind);
+        add(d, at, kind, client, argument, 0);
+        if (kind == ITEM_grant) {
+            keep_alive_late(d, client, at, argument);
+        }
     }
 }
 
