@@ -383,9 +383,11 @@ static bool do_disk(struct world *w, struct member *m, const struct item *x)
         wal_mem_fail_sync_at(m->mem, x->args[1] + 1, -EIO);
         return true;
     case ITEM_fail_op:
+        m->may_refuse = true;
         wal_mem_fail_at(m->mem, x->args[1] + 1, -EIO);
         return true;
     case ITEM_full:
+        m->may_refuse = true;
         wal_mem_set_capacity(m->mem, wal_mem_used(m->mem) + x->args[1]);
         return true;
     case ITEM_room:

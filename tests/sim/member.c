@@ -57,6 +57,38 @@ static bool disk_has_work(const struct wal *wal, bool after_disk)
         (wal->snap != NULL && (!after_disk || snap_writer_queued(wal->snap) > 0));
 }
 
+static size_t queued(const struct wal *wal)
+{
+    size_t n = 0;
+
+    list_for_each (it, &wal->queue) {
+        n++;
+    }
+    return n;
+}
+
+/* What has come while the disk was busy is its next write: so one batch is done while others are
+ * under way (R29). A disk that may have no room gets all at once, since the log puts back what it
+ * could not write. */
+static void write_what_was_taken(struct member *m)
+{
+    struct wal *wal = m->core->wal;
+    struct list later, since;
+
+    list_init(&later);
+    list_init(&since);
+    for (size_t n = queued(wal); n > m->disk_takes && !m->may_refuse; n--) {
+        struct list *last = wal->queue.prev;
+
+        list_del(last);
+        list_add_head(&later, last);
+    }
+    core_disk(m->core);
+    list_splice_tail(&since, &wal->queue);
+    list_splice_tail(&wal->queue, &later);
+    list_splice_tail(&wal->queue, &since);
+}
+
 static void want_disk(struct member *m, bool after_disk)
 {
     struct world *w = m->w;
@@ -69,6 +101,7 @@ static void want_disk(struct member *m, bool after_disk)
     us *= chance_permille(&w->disk, w->set.slow_permille) ? SLOW_TIMES : 1;
     us *= m->slow_until > w->now_us ? MAX(m->slow_factor, (uint64_t)1) : 1;
     m->disk_due = true;
+    m->disk_takes = queued(m->core->wal);
     world_push(w,
         (struct event){.at_us = MAX(w->now_us, m->hung_until) + MIN(us, WRITE_MAX_MS * SIM_MS),
             .kind = EVENT_DISK,
@@ -90,7 +123,7 @@ static void perform(struct member *m, struct input *in)
         in->rc = core_turn(core);
         break;
     case INPUT_DISK:
-        core_disk(core);
+        write_what_was_taken(m);
         break;
     case INPUT_FRAME:
         core_frame(core, in->from, in->body);

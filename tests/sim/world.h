@@ -125,6 +125,8 @@ struct member {
     struct wal_mem *mem, *image; /* owned */
     struct disk_view view;
     bool turn_due, disk_due, stopping;
+    bool may_refuse;   /* its disk was full or failed at some time */
+    size_t disk_takes; /* requests of the write under way */
     bool dying;   /* what the core still does has no effect */
     bool damaged; /* its disk lost or changed what was durable */
     bool forgot;  /* its disk is a new one: the others refuse it */
