@@ -3,9 +3,9 @@
  * The leader says so when it cannot take it (too much under way, no room on its disk): the frame
  * names the calls, and their answer is as definite as for a call of its own, since what was refused
  * once is dropped if the network brings it again (core.c). Where nobody can say, because the link
- * broke behind it or the leader is handing over, it is in doubt: what is not applied within an
- * election timeout from then is answered with the code that says so, long before its deadline. A
- * new leadership settles the matter by itself (core_call.c). */
+ * broke behind it or the leader is handing over, it is in doubt: what is not applied within two
+ * election timeouts of that leadership is answered with the code that says so, long before its
+ * deadline. Another leadership settles the matter by itself: it is proposed again (core_call.c). */
 #include "core.h"
 
 static bool is_before(uint64_t id, uint64_t other)
@@ -45,7 +45,8 @@ void core_forward_doubt(struct store *s)
     }
     k->doubt_id = k->next_id;
     k->doubt_term = s->status.term;
-    k->doubt_ticks = s->o.election_ticks + 1;
+    /* Longer than it takes to see that the leader is silent: then the next one settles it. */
+    k->doubt_ticks = 2 * s->o.election_ticks;
 }
 
 void core_on_proposals_refused(struct store *s, uint64_t from, struct bytes body)
@@ -76,7 +77,14 @@ void core_forward_tick(struct store *s)
 {
     struct calls *k = &s->calls;
 
-    if (k->doubt_ticks == 0 || --k->doubt_ticks > 0) {
+    if (k->doubt_ticks == 0 || s->status.leader == RAFT_NONE) {
+        return; /* whoever leads next settles it */
+    }
+    if (s->status.term != k->doubt_term) {
+        k->doubt_ticks = 0;
+        return;
+    }
+    if (--k->doubt_ticks > 0) {
         return;
     }
     list_for_each_safe (it, &k->proposed) {

@@ -97,7 +97,7 @@ TEST(node_flow, nothing_is_sent_to_a_leader_that_cannot_be_reached)
     sim_deinit(&s);
 }
 
-TEST(node_flow, what_a_broken_link_may_have_lost_is_answered_within_an_election_timeout)
+TEST(node_flow, what_a_broken_link_may_have_lost_is_answered_within_two_election_timeouts)
 {
     struct sim s;
     size_t leader = start(&s), other = (leader + 1) % 3;
@@ -111,7 +111,7 @@ TEST(node_flow, what_a_broken_link_may_have_lost_is_answered_within_an_election_
     sim_settle(&s);
     s.members[other].cut = false;
     core_unreachable(core, s.members[leader].id);
-    sim_run(&s, 900);
+    sim_run(&s, 1800);
     assert_false(c.done); /* it might still come */
     sim_run(&s, 400);
     assert_true(c.done);
@@ -119,6 +119,28 @@ TEST(node_flow, what_a_broken_link_may_have_lost_is_answered_within_an_election_
     assert_int_equal(store_header(core).raft_term, before.raft_term); /* no election settled it */
     c = a_put();
     assert_int_equal(sim_call(&s, other, &c), 0);
+    sim_deinit(&s);
+}
+
+TEST(node_flow, what_was_on_its_way_to_a_leader_that_is_lost_is_done_by_the_next_one)
+{
+    struct sim s;
+    size_t leader = start(&s), other = (leader + 1) % 3, third = (leader + 2) % 3;
+    struct store *core = s.members[other].core;
+    struct sim_call c = a_put();
+
+    sim_submit(&s, other, &c);
+    (void)core_turn(core); /* its frame is on its way */
+    s.members[leader].cut = s.members[third].cut = true;
+    sim_settle(&s);
+    core_unreachable(core, s.members[leader].id);
+    sim_run(&s, 3000);
+    assert_false(c.done); /* nobody leads, so nobody can say */
+    s.members[third].cut = false;
+    assert_int_not_equal(sim_elect(&s), leader);
+    sim_run(&s, 1000);
+    assert_true(c.done);
+    assert_int_equal(c.status, 0);
     sim_deinit(&s);
 }
 
@@ -167,5 +189,6 @@ TEST(node_flow, a_snapshot_that_comes_in_drops_is_given_up)
 
 TEST_MAIN(UNIT(node_flow, a_busy_leader_tells_the_forwarder_at_once),
     UNIT(node_flow, nothing_is_sent_to_a_leader_that_cannot_be_reached),
-    UNIT(node_flow, what_a_broken_link_may_have_lost_is_answered_within_an_election_timeout),
+    UNIT(node_flow, what_a_broken_link_may_have_lost_is_answered_within_two_election_timeouts),
+    UNIT(node_flow, what_was_on_its_way_to_a_leader_that_is_lost_is_done_by_the_next_one),
     UNIT(node_flow, a_snapshot_that_comes_in_drops_is_given_up))
