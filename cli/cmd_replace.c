@@ -85,6 +85,22 @@ static void note_ids(struct replace *x)
     }
 }
 
+/* A member at the new one's URLs is what an earlier run has added, unless it goes by another name:
+ * then a URL was mistaken, and to go on would only remove OLD. */
+static int check_new(struct replace *x)
+{
+    if (x->old == NULL || x->new == NULL || x->new == x->old || !member_is_started(x->new) ||
+        strcmp(v3_text(x->new, "name"), x->name) == 0) {
+        return 0;
+    }
+    return err_set(&x->e, -EINVAL,
+        "the URLs given are those of member %s (%" PRIx64
+        "): give the new one its own; or, if that "
+        "one is the new one and only %s is to go, repeat this with --name %s",
+        v3_text(x->new, "name"), v3_uint(x->new, "ID"), v3_text(x->old, "name"),
+        v3_text(x->new, "name"));
+}
+
 /* ---- probing ---- */
 
 static bool answers(const json_t *member)
@@ -280,6 +296,10 @@ static int go(struct replace *x, int64_t wait_ms)
     }
     note_ids(x);
     err_clear(&x->e);
+    r = check_new(x);
+    if (r != 0) {
+        return r;
+    }
     if (x->old == NULL && !member_is_learner(x->new)) {
         say(x, "%s is gone and %s (%" PRIx64 ") has its place: nothing is left to do\n",
             x->old_word, v3_text(x->new, "name"), v3_uint(x->new, "ID"));
