@@ -187,7 +187,76 @@ static uint64_t cluster_of(const json_t *reply)
     return v3_uint(json_object_get(reply, "header"), "cluster_id");
 }
 
+/* What etcd's words mean for the one who has just typed the command. */
+static const char *advice(const char *text)
+{
+    static const struct {
+        int code;
+        const char *advice;
+    } table[] = {
+        {DECREE_EPEER_URL_EXISTS,
+            "a member of decree member list has this URL: remove that one first, or put the new "
+            "one in its place with decree member replace"},
+        {DECREE_EBAD_PEER_URLS, "each must be http://HOST:PORT"},
+        {DECREE_ENOT_ENOUGH_STARTED,
+            "too few members that have been started would be left for a majority: start or remove "
+            "those that are unstarted in decree member list; the last one of all cannot be "
+            "removed"},
+        {DECREE_EUNHEALTHY,
+            "nothing was done: a voter does not answer, and this could cost the cluster its "
+            "majority; see decree status, bring it back or replace it (decree member replace)"},
+        {DECREE_ELEARNER_NOT_READY,
+            "it has not been started, does not answer or is behind: see decree status, and repeat "
+            "this"},
+        {DECREE_ENOT_LEARNER, "it is a voter already"},
+        {DECREE_ETOO_MANY_LEARNERS, "promote or remove the learner of decree member list first"},
+    };
+
+    /* One text is the beginning of another, which stands before it. */
+    for (size_t i = 0; text != NULL && i < ARRAY_SIZE(table); i++) {
+        if (strstr(text, err_text(table[i].code)) != NULL) {
+            return table[i].advice;
+        }
+    }
+    return NULL;
+}
+
+static int fail(int outcome, const struct err *e)
+{
+    int code = cmd_fail(outcome, e);
+    const char *more = outcome > 0 ? advice(e->text) : NULL;
+
+    if (more != NULL) {
+        (void)fprintf(stderr, "  %s\n", more);
+    }
+    return code;
+}
+
 /* ---- add ---- */
+
+/* A member finds itself in the initial cluster by its name. */
+static int check_name(struct cli *cli, const char *name, struct err *reterr)
+{
+    const json_t *member;
+    json_t *members;
+    size_t i;
+    int r = member_list(cli->client, &members, reterr);
+
+    if (r != 0) {
+        return r;
+    }
+    json_array_foreach(members, i, member)
+    {
+        if (r == 0 && strcmp(v3_text(member, "name"), name) == 0) {
+            r = err_set(reterr, -EINVAL,
+                "member %" PRIx64 " is named \"%s\" already: give the new one another name, or put "
+                "it in the place of that one with decree member replace",
+                v3_uint(member, "ID"), name);
+        }
+    }
+    json_decref(members);
+    return r;
+}
 
 static int run_add(struct cli *cli, const struct args *args)
 {
@@ -195,8 +264,12 @@ static int run_add(struct cli *cli, const struct args *args)
     json_t *urls = NULL, *request, *reply;
     int r = member_urls(args, &urls, &e);
 
-    if (r < 0) {
-        return cmd_fail(r, &e);
+    if (r == 0) {
+        r = check_name(cli, args->words[0], &e);
+    }
+    if (r != 0) {
+        json_decref(urls);
+        return fail(r, &e);
     }
     request = json_pack(
         "{s:O, s:b}", "peerURLs", urls, "isLearner", args_has(args, FLAG_LEARNER) ? 1 : 0);
@@ -211,7 +284,7 @@ static int run_add(struct cli *cli, const struct args *args)
     }
     json_decref(urls);
     if (r != 0) {
-        return cmd_fail(r, &e);
+        return fail(r, &e);
     }
     json_decref(reply);
     return EXIT_DONE;
@@ -256,7 +329,7 @@ static int run_by_id(struct cli *cli, const struct args *args, const char *path,
     if (r == 0) {
         r = member_request(cli->client, path, id, &reply, &e);
     }
-    return r != 0 ? cmd_fail(r, &e) : print_done(cli, reply, id, what);
+    return r != 0 ? fail(r, &e) : print_done(cli, reply, id, what);
 }
 
 static int run_remove(struct cli *cli, const struct args *args)
@@ -287,7 +360,7 @@ static int run_update(struct cli *cli, const struct args *args)
         json_decref(request);
     }
     json_decref(urls);
-    return r != 0 ? cmd_fail(r, &e) : print_done(cli, reply, id, "updated in");
+    return r != 0 ? fail(r, &e) : print_done(cli, reply, id, "updated in");
 }
 
 /* ---- move-leader ---- */

@@ -96,7 +96,7 @@ static void failures_add(struct failures *f, const struct v3_endpoint *e, enum v
 {
     strbuf_printf(&f->text, "%s%s: %s", f->n != 0 ? "\n  " : "", e->text, why);
     f->n++;
-    f->sent = f->sent || verdict != VERDICT_NOT_SENT;
+    f->sent = f->sent || (verdict != VERDICT_NOT_SENT && verdict != VERDICT_NOT_DONE);
     f->served = f->served || server_spoke;
 }
 
@@ -132,7 +132,7 @@ static bool server_spoke(CURL *easy)
 /* Whether the next endpoint may be tried after this verdict. */
 static bool may_go_on(enum verdict verdict, enum v3_kind kind)
 {
-    return verdict == VERDICT_NOT_SENT || (verdict == VERDICT_NOT_SERVED && kind == V3_READ);
+    return verdict == VERDICT_NOT_SENT || kind == V3_READ;
 }
 
 int v3_call(struct v3_client *c, enum v3_kind kind, const char *path, const json_t *request,

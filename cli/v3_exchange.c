@@ -88,6 +88,9 @@ enum verdict exchange_judge_error(const json_t *reply, char **ret_text)
         text = json_string_value(error);
     }
     *ret_text = xstrdup(text != NULL ? text : "an error without a text");
+    if (strcmp(*ret_text, err_text(DECREE_EUNHEALTHY)) == 0) {
+        return VERDICT_NOT_DONE; /* a check before anything is done, with the code of a time-out */
+    }
     return json_integer_value(code) == GRPC_UNAVAILABLE || json_integer_value(code) == GRPC_DEADLINE
         ? VERDICT_NOT_SERVED
         : VERDICT_REFUSED;

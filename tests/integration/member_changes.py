@@ -342,6 +342,31 @@ class MemberChanges(unittest.TestCase):
             for want, got in zip(expected, answers(c), strict=True):
                 self.assertEqual(want, got)
 
+    def test_a_slip_changes_nothing_and_is_explained(self):
+        with Growing(3) as c:
+            leader = c.start()
+            old, other = (m for m in c.members if m is not leader)
+
+            def slip(code, text, *words):
+                done = decree(c, "member", *words)
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertIn(text, done.stderr)
+                self.assertNotIn("may have been done", done.stderr)
+
+            until(10, "all say their names", lambda: all(r.get("name") for r in self.rows(c)))
+            # The URL of a member that is well: it must not count as the new one.
+            slip(2, f"those of member {other.name} ", "replace", old.name, "--peer-urls", peer_url(other))
+            slip(2, "already: give the new one another name",
+                 "add", old.name, "--peer-urls", "http://127.0.0.1:1")
+            slip(4, "decree member replace", "add", "m9", "--peer-urls", peer_url(other))
+            slip(4, "it is a voter already", "promote", old.name)
+            other.kill9()
+            until(10, "a voter is missed", lambda: "a voter does not answer" in decree(
+                c, "member", "add", "m9", "--peer-urls", peer_url(leader)).stderr)
+            slip(3, "nothing was done: a voter does not answer",
+                 "add", "m9", "--peer-urls", "http://127.0.0.1:1")
+            self.assertEqual(len(self.rows(c)), 3)
+
     @unittest.skipUnless(ETCDCTL, "etcdctl is not installed")
     def test_etcdctl_does_the_same(self):
         with Growing(3) as c:
