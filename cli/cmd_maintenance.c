@@ -103,8 +103,12 @@ static int run_defrag(struct cli *cli, const struct args *args _unused_)
     if (r != 0) {
         return cmd_fail(r, &e);
     }
+    if (cli->format == OUTPUT_JSON) {
+        cmd_print_json(reply);
+    } else {
+        (void)printf("nothing to defragment: what compaction frees is given back at once\n");
+    }
     json_decref(reply);
-    (void)printf("nothing to defragment: what compaction frees is given back at once\n");
     return EXIT_DONE;
 }
 
