@@ -130,6 +130,18 @@ static int publish(struct wal_disk *d, const char *from, uint64_t seq)
     return rc == 0 ? d->ops->sync_dir(d, WAL_FOLDER_LOG) : rc;
 }
 
+/* One of that name is the rest of an attempt whose removal failed as well, and nobody's. */
+static int open_prep(struct wal_disk *d, const char *name, struct wal_file **ret)
+{
+    int rc = d->ops->open(d, WAL_FOLDER_LOG, name, true, ret);
+
+    if (rc == -EEXIST) {
+        rc = d->ops->unlink(d, WAL_FOLDER_LOG, name);
+        rc = rc == 0 ? d->ops->open(d, WAL_FOLDER_LOG, name, true, ret) : rc;
+    }
+    return rc;
+}
+
 int wal_segment_create(struct wal_disk *d, const struct wal_label *label, uint64_t bytes,
     struct bytes records, const atomic_bool *stop, struct wal_segment **ret, const char **ret_step)
 {
@@ -140,7 +152,7 @@ int wal_segment_create(struct wal_disk *d, const struct wal_label *label, uint64
     decree_assert(bytes >= WAL_RECORDS_START + records.len);
     wal_segment_name(name, WAL_NAME_PREP, label->seq);
     *ret_step = "create";
-    rc = d->ops->open(d, WAL_FOLDER_LOG, name, true, &f);
+    rc = open_prep(d, name, &f);
     if (rc < 0) {
         return rc;
     }

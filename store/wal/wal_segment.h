@@ -73,8 +73,8 @@ void wal_segment_name(char name[WAL_SEGMENT_NAME_MAX], enum wal_name_kind kind, 
 enum wal_name_kind wal_segment_parse(const char *name, uint64_t *ret_seq);
 
 /* Prepares a segment from nothing; `records` (may be empty) stand in it from the start. On
- * failure nothing is left. *ret_step names what failed, for messages. -ECANCELED when *stop turned
- * true meanwhile; NULL = cannot be stopped. */
+ * failure nothing is left, or a .prep that the next try removes. *ret_step names what failed, for
+ * messages. -ECANCELED when *stop turned true meanwhile; NULL = cannot be stopped. */
 int wal_segment_create(struct wal_disk *d, const struct wal_label *label, uint64_t bytes,
     struct bytes records, const atomic_bool *stop, struct wal_segment **ret, const char **ret_step);
 /* Prepares a segment from the spare of that number; its name must be durable. */

@@ -56,6 +56,30 @@ TEST(wal, a_full_disk_refuses_entries_takes_votes_and_recovers)
     (void)wal_mem_free(m);
 }
 
+/* Its preparation failed, and so did the removal of what there was of it: it is in the way of none
+ * that comes later. */
+TEST(wal, the_rest_of_a_preparation_is_overwritten)
+{
+    struct wal_mem *m = wal_mem_new(1);
+    struct wal_disk *d = wal_mem_disk(m);
+    struct wal_label label = {.seq = 2, .salt = 5, .owner = fixture_identity};
+    struct wal_segment *s = NULL;
+    struct wal_file *f = NULL;
+    const char *step = "";
+    uint64_t bytes = 0;
+
+    assert_int_equal(d->ops->open(d, WAL_FOLDER_LOG, "0000000000000002.prep", true, &f), 0);
+    assert_int_equal(wal_file_pwrite(f, 0, BYTES_LITERAL("half")), 0);
+    (void)wal_file_close(f);
+    assert_int_equal(
+        wal_segment_create(d, &label, FIXTURE_SEGMENT, (struct bytes){0}, NULL, &s, &step), 0);
+    assert_int_equal(d->ops->size(s->file, &bytes), 0);
+    assert_int_equal(bytes, FIXTURE_SEGMENT);
+    (void)wal_segment_free(s);
+    assert_int_equal(d->ops->open(d, WAL_FOLDER_LOG, "0000000000000002.prep", false, &f), -ENOENT);
+    (void)wal_mem_free(m);
+}
+
 /* Accepted before the disk turned out to be full: it waits, and is written when there is room. */
 TEST(wal, a_batch_that_outgrows_the_disk_waits_and_completes)
 {
@@ -185,7 +209,8 @@ TEST(wal, a_batch_that_has_room_by_its_number_of_entries_is_taken)
     (void)wal_mem_free(m);
 }
 
-TEST_MAIN(UNIT(wal, a_full_disk_refuses_entries_takes_votes_and_recovers),
+TEST_MAIN(UNIT(wal, the_rest_of_a_preparation_is_overwritten),
+    UNIT(wal, a_full_disk_refuses_entries_takes_votes_and_recovers),
     UNIT(wal, a_batch_that_outgrows_the_disk_waits_and_completes),
     UNIT(wal, terms_before_a_batch_that_waits_for_room_are_durable_and_complete),
     UNIT(wal, a_batch_that_has_room_by_its_number_of_entries_is_taken))
