@@ -217,7 +217,8 @@ struct store_snapshot;
 /* ended runs at most once, later, when the stream cannot go on: DECREE_ESTOPPED, or
  * DECREE_ELEADER_CHANGED when a newer state has taken the place of the one that is being read.
  * After it only store_snapshot_close. DECREE_ETOO_MANY_REQUESTS, DECREE_ECORRUPT_CLUSTER when this
- * member is known to differ from the others, DECREE_ESTOPPED. */
+ * member is known to differ from the others, DECREE_EUNHEALTHY while it is under repair,
+ * DECREE_ESTOPPED. */
 int store_snapshot_open(struct store *s, void (*ended)(void *data, int status), void *data,
     struct store_snapshot **ret);
 /* Appends `bytes` to out, or fewer at the end: false when nothing is left after them. */

@@ -120,6 +120,9 @@ int store_snapshot_open(
     if (core_is_suspect(s, s->id)) {
         return DECREE_ECORRUPT_CLUSTER; /* a backup of what is wrong would be trusted one day */
     }
+    if (s->status.repairing) {
+        return DECREE_EUNHEALTHY; /* it lacks what its disk lost: a backup would be old unnoticed */
+    }
     x = xcalloc(1, sizeof(*x));
     x->s = s;
     x->ended = ended;

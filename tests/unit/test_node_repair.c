@@ -295,6 +295,7 @@ TEST(repair, a_lone_member_stops_and_says_where)
 /* What the two had acknowledged may stand nowhere else. */
 TEST(repair, two_of_three_wait_and_serve_no_write)
 {
+    struct store_snapshot *x;
     struct sim s;
     size_t leader, a, b;
 
@@ -311,6 +312,10 @@ TEST(repair, two_of_three_wait_and_serve_no_write)
     sim_start(&s, b);
     sim_run(&s, 10000);
     assert_true(is_repairing(&s, a) && is_repairing(&s, b));
+    /* A backup of what one of them has left could be old, and nobody would see it. */
+    assert_int_equal(store_snapshot_open(s.members[a].core, NULL, NULL, &x), DECREE_EUNHEALTHY);
+    assert_int_equal(store_snapshot_open(s.members[leader].core, NULL, NULL, &x), 0);
+    (void)store_snapshot_close(x);
     assert_false(store_has_leader(s.members[leader].core));
     sim_deinit(&s);
 }
