@@ -25,6 +25,9 @@
 enum {
     HEARTBEAT_MS = 100,
     ELECTION_MS = 1000,
+    /* A link whose half-open other end was forgotten (a storm of resets) must not cost its member
+     * the leader for much longer than an election; a busy host needs a second all the same. */
+    HELLO_MS_MIN = 1000,
     SNAPSHOT_COUNT = 100000,
     SNAPSHOT_KEEP = 5000,
     /* After much was freed, wait for the next wave to be over before it is given back. */
@@ -768,8 +771,10 @@ static int load_incarnation(struct node *n, const char *data_dir, uint64_t *ret,
 
 static int open_peers(struct node *n, const struct node_options *o, struct err *reterr)
 {
-    struct peers_options options = {
-        .id = core_id(n->core), .cluster_id = core_cluster_id(n->core), .version = DECREE_VERSION};
+    struct peers_options options = {.id = core_id(n->core),
+        .cluster_id = core_cluster_id(n->core),
+        .version = DECREE_VERSION,
+        .hello_ms = MAX(2 * o->election_ms, HELLO_MS_MIN)};
     int failed = load_incarnation(n, o->data_dir, &options.incarnation, reterr);
 
     if (failed < 0) {

@@ -10,7 +10,7 @@
 #include "log.h"
 #include "peer.h"
 
-enum { ASK_MS = 5000 /* as long as a link waits for its hello */ };
+enum { ASK_MS = 5000 /* a person waits, and starts it again */ };
 
 #define REMOVED_FILE "removed"
 enum { REMOVED_BYTES_MAX = 256 };

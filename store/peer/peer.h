@@ -29,6 +29,9 @@ struct peers;
 struct peers_options {
     uint64_t id, cluster_id, incarnation; /* incarnation: of the data directory, not 0 */
     const char *version;                  /* of this program; borrowed until peers_close */
+    /* A connection that is dialled and its upgrade together: what was lost on the way is dialled
+     * again after that. */
+    unsigned hello_ms;
 };
 
 enum peer_refusal { PEER_REFUSED_REMOVED, PEER_REFUSED_REPLACED };

@@ -9,7 +9,7 @@
 #include "peer_hello.h"
 
 enum {
-    HELLO_TIMEOUT_MS = 5000, /* of connection and upgrade together */
+    HELLO_TIMEOUT_MS = 5000, /* whoever dials in has that long to say who it is */
     BACKOFF_MIN_MS = 50,     /* a restarted member is back soon … */
     BACKOFF_MAX_MS = 2000,   /* … one that stays away is asked now and then */
     INCOMING_MAX = 128,      /* connections that have not said who they are included */

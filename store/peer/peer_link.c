@@ -167,7 +167,7 @@ void peer_link_start(struct peer_link *l)
     peer_hello_reader_init(&l->hello, false);
     l->conn = peer_conn_dial(p->loop, a->at[l->address].host, a->at[l->address].port, &link_ops, l);
     peer_conn_counted(l->conn, &p->conns);
-    peer_conn_deadline(l->conn, HELLO_TIMEOUT_MS, "it did not answer in time");
+    peer_conn_deadline(l->conn, p->options.hello_ms, "it did not answer in time");
 }
 
 static void link_on_retry(uv_timer_t *timer)

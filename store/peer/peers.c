@@ -99,6 +99,7 @@ struct peers *peers_new(
 {
     struct peers *p = xcalloc(1, sizeof(*p));
 
+    decree_assert(options->hello_ms > 0);
     p->loop = loop;
     p->options = *options;
     p->ops = ops;

@@ -9,7 +9,7 @@
 #include "peer_hello.h"
 #include "unit.h"
 
-enum { LIMIT_MS = 10000, INCARNATION = 50 };
+enum { LIMIT_MS = 10000, INCARNATION = 50, HELLO_MS = 5000 };
 
 /* ---- frames ---- */
 
@@ -300,8 +300,11 @@ static const struct peers_ops ops = {.frame = on_frame,
 
 static void end_init(struct end *e, uint64_t id, uint64_t cluster)
 {
-    struct peers_options o = {
-        .id = id, .cluster_id = cluster, .incarnation = INCARNATION, .version = "0"};
+    struct peers_options o = {.id = id,
+        .cluster_id = cluster,
+        .incarnation = INCARNATION,
+        .version = "0",
+        .hello_ms = HELLO_MS};
 
     *e = (struct end){.id = id};
     e->peers = peers_new(&loop, &o, &ops, e);
@@ -389,7 +392,8 @@ TEST(peer, a_lost_link_is_told_and_comes_back)
 {
     struct end a, b;
     uint16_t port;
-    struct peers_options o = {.id = 2, .cluster_id = 7, .incarnation = INCARNATION, .version = "0"};
+    struct peers_options o = {
+        .id = 2, .cluster_id = 7, .incarnation = INCARNATION, .version = "0", .hello_ms = HELLO_MS};
     struct peer_address address = {.id = 1, .n = 1, .at = {{"127.0.0.1", 0}}};
 
     assert_int_equal(uv_loop_init(&loop), 0);
@@ -634,6 +638,52 @@ TEST(peer, a_new_address_takes_effect_at_once)
     finish_loop();
 }
 
+static int accepted;
+static uv_tcp_t accepted_by_nobody[2];
+
+static void on_dialled(uv_stream_t *listener, int status)
+{
+    uv_tcp_t *conn = &accepted_by_nobody[accepted];
+
+    assert_int_equal(status, 0);
+    if (accepted < 2) {
+        assert_int_equal(uv_tcp_init(&loop, conn), 0);
+        assert_int_equal(uv_accept(listener, (uv_stream_t *)conn), 0);
+        accepted++;
+    }
+}
+
+/* The other end has forgotten the connection, or is a host that hangs. */
+TEST(peer, one_that_takes_a_link_and_says_nothing_is_dialled_again)
+{
+    struct peer_address address = {.id = 2, .n = 1, .at = {{"127.0.0.1", 0}}};
+    struct peers_options o = {
+        .id = 1, .cluster_id = 7, .incarnation = INCARNATION, .version = "0", .hello_ms = 100};
+    struct sockaddr_in at;
+    int len = sizeof(at);
+    struct end a = {.id = 1};
+    uv_tcp_t listener;
+    uint64_t begun = clock_boot_ms();
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(uv_ip4_addr("127.0.0.1", 0, &at), 0);
+    assert_int_equal(uv_tcp_init(&loop, &listener), 0);
+    assert_int_equal(uv_tcp_bind(&listener, (const struct sockaddr *)&at, 0), 0);
+    assert_int_equal(uv_listen((uv_stream_t *)&listener, 8, on_dialled), 0);
+    assert_int_equal(uv_tcp_getsockname(&listener, (struct sockaddr *)&at, &len), 0);
+    address.at[0].port = ntohs(at.sin_port);
+    a.peers = peers_new(&loop, &o, &ops, &a);
+    peers_set(a.peers, &address, 1);
+    UNTIL(accepted == 2);
+    assert_true(clock_boot_ms() - begun >= 100);
+    for (int i = 0; i < 2; i++) {
+        uv_close((uv_handle_t *)&accepted_by_nobody[i], NULL);
+    }
+    uv_close((uv_handle_t *)&listener, NULL);
+    end_close(&a);
+    finish_loop();
+}
+
 struct question {
     uv_thread_t thread;
     uint16_t port;
@@ -711,5 +761,6 @@ TEST_MAIN(UNIT(frame, any_split_of_the_bytes_gives_the_same_frames),
     UNIT(peer, one_that_was_removed_is_told_so), UNIT(peer, one_that_lost_its_data_is_told_so),
     UNIT(peer, a_stranger_that_says_where_it_is_can_be_answered),
     UNIT(peer, a_new_address_takes_effect_at_once),
+    UNIT(peer, one_that_takes_a_link_and_says_nothing_is_dialled_again),
     UNIT(peer, one_that_is_no_member_may_ask_who_the_members_are),
     UNIT(peer, an_answer_that_is_cut_or_no_answer_is_refused))
