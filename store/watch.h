@@ -56,7 +56,7 @@ enum watcher_state { WATCHER_IDLE, WATCHER_SYNCED, WATCHER_CATCHING_UP, WATCHER_
 /* Embedded by its owner; everything above the line is set by the owner before it is added. */
 struct watcher {
     struct bytes key, range_end; /* borrowed until removed; an empty key has become "\0" already */
-    int64_t start_revision;      /* 0 = after now */
+    int64_t start_revision;      /* 0 = after the revision of this member at the moment */
     bool no_put, no_delete;      /* filters: a batch that they empty is not sent */
     bool prev_kv;
     const struct watch_ops *ops;

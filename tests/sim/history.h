@@ -81,11 +81,14 @@ void history_end(struct history *h, size_t call, uint64_t time, const struct his
 
 struct history_watch {
     struct bytes key, range_end; /* as in a request: "" = one key, "\0" = all from key on */
-    int64_t start_revision;      /* 0 = after now: after every write that was acknowledged before */
+    /* 0 = after the present revision of the member that serves it, which the reply that says it is
+     * there tells. As in etcd that member may lag: for what was acknowledged elsewhere before, a
+     * client names the revision that it has seen. */
+    int64_t start_revision;
 };
 
 size_t history_watch_begin(struct history *h, uint64_t time, const struct history_watch *w);
-/* The reply that says it is there. One that starts after now sees all that is later than the
+/* The reply that says it is there. One without a start revision sees all that is later than the
  * reply's revision; without this call it starts, for all we know, at the first thing it tells. */
 void history_watch_created(struct history *h, size_t watch, uint64_t time, int64_t header_revision);
 /* One batch as it came, fragments put together: whole revisions in order. header_revision is the

@@ -49,17 +49,13 @@ static void start_at(struct watching *s, int64_t revision)
     s->started = true;
 }
 
-static int begin(struct watching *s)
+static void begin(struct watching *s)
 {
-    const struct history_sight *seen;
-
     if (s->w->start_revision > 0) {
         start_at(s, s->w->start_revision);
-        return 0;
+    } else {
+        s->start = 2; /* until its creation tells */
     }
-    seen = history_clock_before(&s->x->clock, s->w->begin);
-    s->start = seen != NULL ? seen->revision + 1 : 2;
-    return 0;
 }
 
 /* All that is in its range up to revision must have been told. */
@@ -192,16 +188,10 @@ static int on_created(struct watching *s, const struct history_told_rec *t)
 {
     int err = check_header(s, "its creation", t->revision);
 
-    if (err < 0 || s->started) {
-        return err;
+    if (err == 0 && !s->started) {
+        start_at(s, t->revision + 1);
     }
-    if (t->revision + 1 < s->start) {
-        return history_blame_watch(s->x, s->watch,
-            "starts after revision %" PRId64 ", but %" PRId64 " had been seen before it began",
-            t->revision, s->start - 1);
-    }
-    start_at(s, t->revision + 1);
-    return 0;
+    return err;
 }
 
 static int on_progress(struct watching *s, const struct history_told_rec *t)
@@ -274,7 +264,7 @@ int history_check_watches(struct history_check *x)
     for (size_t i = 0; i < h->watches.n && err == 0; i++) {
         struct watching s = {.x = x, .asked = &asked, .watch = i, .w = &h->watches.v[i]};
 
-        err = begin(&s);
+        begin(&s);
         for (size_t t = s.w->first_told; t != HISTORY_NONE && err == 0;
              t = h->told.v[t].next_told) {
             err = told(&s, &h->told.v[t]);
