@@ -278,7 +278,7 @@ void client_do(struct world *w, const struct item *x)
 
     if (x->kind == ITEM_move_client) {
         w->counts.items[x->kind]++;
-        c->member = (uint32_t)(x->args[1] % w->n);
+        c->member = member_named(w, x->args[1]);
         return;
     }
     t = xcalloc(1, sizeof(*t));

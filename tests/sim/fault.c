@@ -10,11 +10,6 @@
 
 enum { SECTOR = 512 };
 
-static struct member *member_at(struct world *w, uint64_t i)
-{
-    return &w->members[i % w->n];
-}
-
 /* ---- damage to a disk that nobody has open ---- */
 
 /* The others hold all that it may ever have promised: what is durable with it is with a majority
@@ -326,6 +321,21 @@ static void isolate(struct world *w, uint64_t member, uint64_t in_out, int by)
 
 /* ---- all ---- */
 
+static void choose(struct world *w, uint32_t otherwise)
+{
+    uint64_t term = 0;
+
+    w->chosen = otherwise;
+    for (uint32_t i = 0; i < w->n; i++) {
+        const struct member *m = &w->members[i];
+
+        if (member_is_up(m) && m->core->status.leader == m->id && m->core->status.term > term) {
+            term = m->core->status.term;
+            w->chosen = i;
+        }
+    }
+}
+
 static bool do_process(struct world *w, struct member *m, const struct item *x)
 {
     struct input in = {.kind = INPUT_HAND_OVER};
@@ -409,7 +419,7 @@ static bool do_disk(struct world *w, struct member *m, const struct item *x)
 
 static bool do_link(struct world *w, const struct item *x)
 {
-    uint64_t a = x->args[0] % w->n, b = x->args[1] % w->n;
+    uint32_t a = member_named(w, x->args[0]), b = member_named(w, x->args[1]);
 
     switch (x->kind) {
     case ITEM_cut:
@@ -433,11 +443,18 @@ static bool do_link(struct world *w, const struct item *x)
     case ITEM_clog:
         w->links[a][b].clogged_until = w->now_us + x->args[2] * SIM_MS;
         return true;
+    case ITEM_lag:
+        w->links[a][b].lag_us = x->args[2] * SIM_MS;
+        w->links[a][b].lagged_until = w->now_us + x->args[3] * SIM_MS;
+        return a != b;
     case ITEM_filter:
         w->filtered_until[x->args[0] % RAFT_MSG_TYPE_END] = w->now_us + x->args[1] * SIM_MS;
         return true;
+    case ITEM_choose:
+        choose(w, a);
+        return true;
     case ITEM_reset:
-        net_reset(w, (uint32_t)a, (uint32_t)b);
+        net_reset(w, a, b);
         return a != b;
     case ITEM_stream_cut:
         w->links[a][b].stream.cut_after = x->args[2] + 1;
@@ -452,9 +469,9 @@ void fault_do(struct world *w, const struct item *x)
     bool took;
 
     if (x->kind < ITEM_FIRST_DISK) {
-        took = do_process(w, member_at(w, x->args[0]), x);
+        took = do_process(w, &w->members[member_named(w, x->args[0])], x);
     } else if (x->kind < ITEM_FIRST_LINK) {
-        took = do_disk(w, member_at(w, x->args[0]), x);
+        took = do_disk(w, &w->members[member_named(w, x->args[0])], x);
     } else {
         took = do_link(w, x);
     }

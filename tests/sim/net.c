@@ -55,6 +55,9 @@ static uint64_t latency(struct world *w, struct link *l)
 {
     uint64_t at = w->now_us + 1 + chance_exp(&w->net, l->mean_us);
 
+    if (l->lagged_until > w->now_us) {
+        at += l->lag_us;
+    }
     return MAX(at, l->clogged_until);
 }
 
@@ -485,7 +488,7 @@ void net_heal(struct world *w, uint64_t calm_us)
     for (uint32_t a = 0; a < w->n; a++) {
         for (uint32_t b = 0; b < w->n; b++) {
             link_of(w, a, b)->cuts = 0;
-            link_of(w, a, b)->clogged_until = 0;
+            link_of(w, a, b)->clogged_until = link_of(w, a, b)->lagged_until = 0;
             link_of(w, a, b)->stream.cut_after = 0;
             link_of(w, a, b)->mean_us = MIN(link_of(w, a, b)->mean_us, calm_us);
         }

@@ -73,7 +73,9 @@ struct settings {
     X(isolate, "member in_out") /* 1 = it hears nobody, 2 = nobody hears it, 3 = both */           \
     X(return, "member in_out")                                                                     \
     X(clog, "from to for_ms")                                                                      \
+    X(lag, "from to late_ms for_ms") /* all that is sent meanwhile comes so much later */          \
     X(filter, "message_type for_ms")                                                               \
+    X(choose, "otherwise") /* the leader of the newest term, for items to come */                  \
     X(reset, "from to") /* of the connection */                                                    \
     X(stream_cut, "from to after_bytes")                                                           \
     X(put, "client key")                                                                           \
@@ -99,7 +101,10 @@ enum item_kind {
     ITEM_FIRST_LINK = ITEM_cut,
     ITEM_FIRST_OP = ITEM_put,
 };
-enum { ITEM_ARGS = 3 };
+enum { ITEM_ARGS = 4 };
+
+/* As a member of an item: the one that `choose` chose, and + k = the k-th after it. */
+enum { SIM_CHOSEN = 100 };
 
 struct item {
     uint64_t at_ms;

@@ -6,7 +6,15 @@
 
 #include "chance.h"
 
-enum { FIRST_FAULT_MS = 150, CLASS_PERMILLE = 300 };
+enum {
+    FIRST_FAULT_MS = 150,
+    CLASS_PERMILLE = 300,
+    DEPOSED_PERMILLE = 60, /* a scenario of many items */
+    CLIENTS_DRAWN_MAX = 4,
+    WRITER = CLIENTS_DRAWN_MAX, /* of a scenario: they have no other load */
+    READER,
+};
+_Static_assert((int)READER < (int)SIM_CLIENTS_MAX, "they are clients");
 
 struct draw {
     struct plan *plan;
@@ -149,6 +157,79 @@ static void ask_sleeper(struct draw *d)
     add(d, at + ms - 1, ITEM_get, 1, k, 0);
 }
 
+static void lag(
+    struct draw *d, uint64_t at_ms, uint64_t from, uint64_t to, uint64_t late_ms, uint64_t for_ms)
+{
+    if (from != to) {
+        plan_add(d->plan,
+            (struct item){.at_ms = at_ms, .kind = ITEM_lag, .args = {from, to, late_ms, for_ms}});
+    }
+}
+
+static uint64_t election_ms(const struct draw *d)
+{
+    return d->set->heartbeat_ms * d->set->election_ticks;
+}
+
+/* F24, F25: up to one and a half election timeouts, beyond which a link counts as broken. */
+static void lag_some_link(struct draw *d)
+{
+    uint64_t at = moment(d), from = member(d), to = member(d);
+
+    lag(d, at, from, to, between(d, 1, election_ms(d) + election_ms(d) / 2), between(d, 100, 2500));
+}
+
+/* What the chosen one hears comes later and later, never with a gap of an election timeout: it goes
+ * on to lead. Returns by how much at last. */
+static uint64_t hears_late(struct draw *d, uint64_t at, uint64_t steps, uint64_t for_ms)
+{
+    uint64_t step_ms = election_ms(d) * between(d, 50, 80) / 100;
+
+    for (uint64_t i = 0; i < steps; i++) {
+        for (uint64_t k = 1; k < d->set->members; k++) {
+            lag(d, at + i * election_ms(d), SIM_CHOSEN + k, SIM_CHOSEN, (i + 1) * step_ms, for_ms);
+        }
+    }
+    return steps * step_ms;
+}
+
+/* Reads at the chosen one, writes at another one, all the while. */
+static void ask_both(struct draw *d, uint64_t from_ms, uint64_t until_ms)
+{
+    uint64_t k = chance_below(&d->chance, d->set->keys), gap = 1 + (until_ms - from_ms) / 12;
+
+    add(d, from_ms, ITEM_move_client, WRITER, SIM_CHOSEN + 1, 0);
+    add(d, from_ms, ITEM_move_client, READER, SIM_CHOSEN, 0);
+    for (uint64_t at = from_ms; at < until_ms; at += gap) {
+        add(d, at, ITEM_put, WRITER, k, 0);
+        add(d, at + between(d, 0, gap), ITEM_get, READER, k, 0);
+    }
+}
+
+/* A leader hears from the others late: another one leads already, by a handover or because nobody
+ * hears the old one any more, while answers of before still come to it. None of them confirms that
+ * it leads when a read is asked for after they were sent (R16). */
+static void ask_deposed(struct draw *d)
+{
+    bool falls_silent = one_in(d, 2);
+    uint64_t timeout = election_ms(d), steps = falls_silent ? 3 : 1;
+    uint64_t first = FIRST_FAULT_MS + timeout, takes = 2 * steps * timeout;
+    uint64_t at = between(d, first, MAX(first, d->set->run_ms - MIN(takes, d->set->run_ms)));
+    uint64_t cut_at = at + steps * timeout, late;
+
+    add(d, at, ITEM_choose, member(d), 0, 0);
+    late = hears_late(d, at, steps, takes);
+    if (falls_silent) {
+        add(d, cut_at, ITEM_isolate, SIM_CHOSEN, 2, 0);
+        add(d, at + takes, ITEM_return, SIM_CHOSEN, 2, 0);
+        ask_both(d, cut_at + timeout, cut_at + late);
+    } else {
+        add(d, cut_at, ITEM_hand_over, SIM_CHOSEN, 0, 0);
+        /* It sends the heir off when it has heard that all of its log is there. */
+        ask_both(d, cut_at, cut_at + 2 * late);
+    }
+}
+
 static void one_fault(struct draw *d, unsigned class)
 {
     switch (class) {
@@ -215,6 +296,9 @@ static void one_fault(struct draw *d, unsigned class)
     case 22:
         ask_sleeper(d);
         break;
+    case 23:
+        lag_some_link(d);
+        break;
     case 20:
         add(d, moment(d), ITEM_stream_cut, member(d), member(d), between(d, 0, 3000));
         break;
@@ -223,12 +307,12 @@ static void one_fault(struct draw *d, unsigned class)
         break;
     }
 }
-enum { CLASSES = 23 };
+enum { CLASSES = 24 };
 
-static void draw_faults(struct draw *d)
+static void draw_faults(struct draw *d, uint64_t class_permille)
 {
     for (unsigned class = 0; class < CLASSES; class ++) {
-        if (!chance_permille(&d->chance, CLASS_PERMILLE)) {
+        if (!chance_permille(&d->chance, class_permille)) {
             continue;
         }
         for (uint64_t n = between(d, 1, 3); n > 0; n--) {
@@ -332,7 +416,7 @@ static void draw_settings(struct draw *d)
     struct settings *s = d->set;
 
     s->members = draw_members(d);
-    s->clients = between(d, 1, 4);
+    s->clients = between(d, 1, CLIENTS_DRAWN_MAX);
     s->keys = between(d, 1, 5);
     s->run_ms = between(d, 1000, 4000);
     s->heartbeat_ms = between(d, 20, 60);
@@ -362,6 +446,7 @@ static void draw_settings(struct draw *d)
 void plan_draw(uint64_t seed, struct plan *ret)
 {
     struct draw d = {.plan = ret, .set = &ret->set, .chance = chance_of(seed, 3)};
+    bool is_scenario; /* which most faults would spoil */
 
     *ret = (struct plan){.set = {.seed = seed}};
     draw_settings(&d);
@@ -369,7 +454,12 @@ void plan_draw(uint64_t seed, struct plan *ret)
         draw_client(&d, i);
     }
     draw_watches(&d);
+    d.chance = chance_of(seed, 5);
+    is_scenario = chance_permille(&d.chance, DEPOSED_PERMILLE);
     d.chance = chance_of(seed, 4);
-    draw_faults(&d);
+    draw_faults(&d, is_scenario ? CLASS_PERMILLE / 4 : CLASS_PERMILLE);
+    if (is_scenario) {
+        ask_deposed(&d);
+    }
     plan_sort(ret);
 }

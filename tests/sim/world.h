@@ -163,6 +163,7 @@ struct held_frame {
 struct link {
     unsigned cuts; /* faults that cut it now */
     uint64_t mean_us, last_us, up_since_us, clogged_until;
+    uint64_t lag_us, lagged_until;
     struct stream stream;
 };
 
@@ -253,7 +254,7 @@ struct world {
     size_t next_item;
     struct chance net, disk;
     struct member members[SIM_MEMBERS_MAX];
-    size_t n;
+    size_t n, chosen;
     struct link links[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];
     uint64_t filtered_until[RAFT_MSG_TYPE_END];
     struct members founders;
@@ -365,6 +366,11 @@ bool net_reaches(const struct world *w, uint32_t from, uint32_t to);
 /* ---- fault.c, client.c, watch.c ---- */
 
 void fault_do(struct world *w, const struct item *x);
+/* Whom an item names as a member. */
+static inline uint32_t member_named(const struct world *w, uint64_t name)
+{
+    return (uint32_t)(name < SIM_CHOSEN ? name % w->n : (w->chosen + name - SIM_CHOSEN) % w->n);
+}
 void clients_init(struct world *w);
 void clients_deinit(struct world *w);
 void client_do(struct world *w, const struct item *x);
