@@ -1,6 +1,7 @@
 /* Members come and go, on the core with virtual time and disks in memory. */
 #include <stdio.h>
 
+#include "core.h"
 #include "node_sim.h"
 #include "unit.h"
 
@@ -520,6 +521,71 @@ TEST(member, a_change_that_its_leader_could_not_commit_is_undone)
     sim_deinit(&s);
 }
 
+/* A leader whose snapshot is due and finds no room. */
+static size_t start_three_without_room(struct sim *s)
+{
+    struct store_metrics metrics = {0};
+    char value[200001] = {0};
+    size_t l;
+
+    sim_init(s, 3);
+    s->snapshot_count = 60;
+    s->snapshot_keep = 5;
+    for (size_t i = 0; i < 3; i++) {
+        sim_start(s, i);
+    }
+    l = sim_elect(s);
+    sim_run(s, 2000);
+    memset(value, 'v', sizeof(value) - 1);
+    assert_int_equal(sim_put(s, l, "/large", value), 0);
+    store_metrics(s->members[l].core, &metrics);
+    wal_mem_set_capacity(s->members[l].mem, metrics.wal_bytes + 100000);
+    for (int i = 0; i < 70; i++) {
+        assert_int_equal(sim_put(s, l, "/a", "1"), 0);
+    }
+    wal_mem_set_capacity(s->members[l].mem, UINT64_MAX);
+    assert_int_equal(core_snapshot_index(s->members[l].core), 0);
+    return l;
+}
+
+static size_t count_voters(struct sim *s, size_t i)
+{
+    return raft_conf(s->members[i].core->raft)->n;
+}
+
+/* R8: a leader that is cut off adds a member and writes a snapshot; nobody else ever hears of the
+ * change. What the snapshot says of the members is what was committed, so that they are counted
+ * right by one that starts from there when the change has been cut away. */
+TEST(member, a_snapshot_knows_nothing_of_a_change_that_may_be_undone)
+{
+    struct sim s;
+    const char *const urls[] = {"http://h3:2380"};
+    struct sim_call c = {
+        .call = {.kind = STORE_MEMBER_ADD, .member = {.peer_urls = urls, .n_peer_urls = 1}}};
+    size_t l = start_three_without_room(&s), after;
+
+    s.members[l].cut = true;
+    sim_submit(&s, l, &c);
+    sim_settle(&s);
+    assert_int_equal(count_voters(&s, l), 4);
+    after = sim_elect(&s);
+    sim_run(&s, SNAP_RETRY_MS + 1000);
+    assert_true(core_snapshot_index(s.members[l].core) > 60);
+    assert_int_equal(count_voters(&s, l), 4); /* still */
+
+    assert_int_equal(sim_put(&s, after, "/a", "2"), 0);
+    s.members[l].cut = false;
+    sim_run(&s, 5000);
+    assert_int_equal(count_voters(&s, l), 3);
+    sim_kill(&s, l);
+    s.members[l].cut = true;
+    sim_start(&s, l);
+    assert_int_equal(count_voters(&s, l), 3);
+    s.members[l].cut = false;
+    assert_int_equal(sim_put(&s, l, "/a", "3"), 0);
+    sim_deinit(&s);
+}
+
 /* ---- at random ---- */
 
 enum { WALKS = 40, WALK_STEPS = 60, WALK_KEYS_MAX = 400 };
@@ -812,6 +878,7 @@ TEST_MAIN(UNIT(members, ids_are_never_given_twice),
     UNIT(member, calls_that_follow_one_another_wait_for_one_another),
     UNIT(member, a_replayed_question_is_done_once),
     UNIT(member, a_change_that_its_leader_could_not_commit_is_undone),
+    UNIT(member, a_snapshot_knows_nothing_of_a_change_that_may_be_undone),
     UNIT(member, changes_at_random_lose_nothing), UNIT(join, who_was_not_added_is_told_to_be),
     UNIT(join, a_wiped_member_under_its_old_name_is_told_to_be_replaced),
     UNIT(join, a_newcomer_that_dies_before_anything_came_asks_again),
