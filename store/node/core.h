@@ -93,7 +93,8 @@ struct calls {
     struct list ages; /* every call by age_: deadlines in order, since all have the same timeout */
     struct hmap by_id;
     uint64_t next_id;
-    size_t n, pending_bytes;
+    size_t n; /* in all lists but incoming and refused */
+    size_t pending_bytes;
     size_t proposed_bytes; /* payloads of CALL_PROPOSED */
     uint64_t failed;       /* writes answered without an outcome */
     /* Forwarded ones up to this id and of this term are in doubt, see core_forward.c. */
@@ -350,6 +351,8 @@ void core_answer(struct store *s, struct store_call *c, int status, struct store
 /* To be answered at the end of the turn. */
 void core_refuse(struct store *s, struct store_call *c, int status);
 /* Into another list under another state. */
+/* No more of them have a place. */
+bool core_calls_full(const struct store *s);
 void core_call_move(struct store *s, struct store_call *c, enum call_state state, struct list *to);
 uint64_t core_next_id(struct store *s);
 

@@ -64,7 +64,6 @@ void store_submit(struct store *s, struct store_call *c)
     c->status_ = 0;
     list_add_tail(&s->calls.incoming, &c->link_);
     list_add_tail(&s->calls.ages, &c->age_);
-    s->calls.n++;
     core_mark(s);
 }
 
@@ -75,6 +74,17 @@ static void forget_id(struct store *s, struct store_call *c)
         hmap_remove(&s->calls.by_id, &c->node_);
         c->id_ = 0;
     }
+}
+
+/* Those of a turn that come too late for a place are refused one by one, without taking any. */
+static size_t has_place(enum call_state state)
+{
+    return state != CALL_INCOMING && state != CALL_REFUSED;
+}
+
+bool core_calls_full(const struct store *s)
+{
+    return s->calls.n >= CALLS_MAX;
 }
 
 static void detach(struct store *s, struct store_call *c)
@@ -91,8 +101,8 @@ static void detach(struct store *s, struct store_call *c)
         s->calls.proposed_bytes -= c->state_ == CALL_PROPOSED ? c->payload_->len : 0;
         c->payload_ = buf_unref(c->payload_);
     }
-    decree_assert(s->calls.n > 0);
-    s->calls.n--;
+    decree_assert(s->calls.n >= has_place(c->state_));
+    s->calls.n -= has_place(c->state_);
 }
 
 void store_cancel(struct store *s, struct store_call *c)
@@ -117,6 +127,8 @@ void core_call_move(struct store *s, struct store_call *c, enum call_state state
         s->calls.proposed_bytes -= c->state_ == CALL_PROPOSED ? c->payload_->len : 0;
         s->calls.proposed_bytes += state == CALL_PROPOSED ? c->payload_->len : 0;
     }
+    s->calls.n += has_place(state);
+    s->calls.n -= has_place(c->state_);
     c->state_ = state;
     list_del(&c->link_);
     list_add_tail(to, &c->link_);
@@ -270,7 +282,7 @@ static int admit_write(struct store *s, struct store_call *c)
         err = DECREE_ECORRUPT_CLUSTER;
     } else if (takes_space(c) && !core_has_space(s, payload->len)) {
         err = DECREE_ENO_SPACE;
-    } else if (s->commit > s->applied + APPLY_GAP_MAX || s->calls.n > CALLS_MAX ||
+    } else if (s->commit > s->applied + APPLY_GAP_MAX || core_calls_full(s) ||
         s->calls.pending_bytes + payload->len > PENDING_BYTES_MAX) {
         err = DECREE_ETOO_MANY_REQUESTS;
     }
@@ -289,7 +301,7 @@ static int admit_write(struct store *s, struct store_call *c)
 /* Reads: those that may be stale are served in this turn, the others share its read round. */
 static int admit_read(struct store *s, struct store_call *c, bool serializable)
 {
-    if (s->calls.n > CALLS_MAX) {
+    if (core_calls_full(s)) {
         return DECREE_ETOO_MANY_REQUESTS;
     }
     if (serializable) {

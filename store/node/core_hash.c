@@ -6,7 +6,7 @@
 
 int core_hash_want(struct store *s, struct store_call *c)
 {
-    if (s->calls.n > CALLS_MAX) {
+    if (core_calls_full(s)) {
         return DECREE_ETOO_MANY_REQUESTS;
     }
     core_call_move(s, c, CALL_HASHING, &s->calls.hashing);

@@ -280,7 +280,7 @@ void core_on_lease_ask(struct store *s, uint64_t from, struct bytes body)
         log_debug("malformed lease question from=%016" PRIx64, from);
         return;
     }
-    if (!core_leads(s) || s->calls.n > CALLS_MAX) {
+    if (!core_leads(s) || core_calls_full(s)) {
         send_answer(s, from,
             &(struct lease_answer){.sequence = ask.sequence,
                 .status = core_leads(s) ? DECREE_ETOO_MANY_REQUESTS : DECREE_ENOT_LEADER});

@@ -438,7 +438,7 @@ void core_on_member_ask(struct store *s, uint64_t from, struct bytes body)
     struct entry_id id;
 
     a->arena.limit = REQUEST_BYTES_MAX;
-    if (member_ask_decode(body, &a->arena, &m) < 0 || s->calls.n > CALLS_MAX) {
+    if (member_ask_decode(body, &a->arena, &m) < 0 || core_calls_full(s)) {
         log_debug("question about members dropped from=%016" PRIx64, from);
         arena_deinit(&a->arena);
         free(a);

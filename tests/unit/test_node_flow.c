@@ -187,8 +187,156 @@ TEST(node_flow, a_snapshot_that_comes_in_drops_is_given_up)
     sim_deinit(&s);
 }
 
+/* Calls of one turn, more than there are places for. */
+static void assert_only_excess_is_refused(struct sim *s, size_t leader, enum store_kind kind)
+{
+    enum { PLACES = 3, CALLS = 5 };
+    struct store *core = s->members[leader].core;
+    struct sim_call calls[CALLS];
+
+    assert_int_equal(core->calls.n, 0);
+    core->calls.n = CALLS_MAX - PLACES;
+    for (size_t i = 0; i < CALLS; i++) {
+        calls[i] = a_put();
+        if (kind == STORE_RANGE) {
+            calls[i].call =
+                (struct store_call){.kind = STORE_RANGE, .range = {.key = BYTES_LITERAL("/w")}};
+        }
+        sim_submit(s, leader, &calls[i]);
+    }
+    sim_settle(s);
+    for (size_t i = 0; i < CALLS; i++) {
+        assert_true(calls[i].done);
+        assert_int_equal(calls[i].status, i < PLACES ? 0 : DECREE_ETOO_MANY_REQUESTS);
+    }
+    assert_int_equal(core->calls.n, CALLS_MAX - PLACES);
+    core->calls.n = 0;
+}
+
+TEST(node_flow, of_too_many_calls_in_a_turn_only_the_excess_is_refused)
+{
+    struct sim s;
+    size_t leader = start(&s);
+
+    assert_only_excess_is_refused(&s, leader, STORE_PUT);
+    assert_only_excess_is_refused(&s, leader, STORE_RANGE);
+    sim_deinit(&s);
+}
+
+/* ---- the sender of a snapshot, with the receiver's link played by hand ---- */
+
+static struct {
+    unsigned pieces, ends, closed;
+} played;
+
+static void played_open(void *data _unused_, uint64_t to _unused_)
+{
+    played.pieces = played.ends = played.closed = 0;
+}
+
+/* Takes one frame and no more until core_stream_ready. */
+static bool played_send(void *data _unused_, uint64_t to _unused_, struct buf *frame_consume)
+{
+    played.pieces += frame_kind(buf_bytes(frame_consume)) == FRAME_SNAP_PIECE;
+    played.ends += frame_kind(buf_bytes(frame_consume)) == FRAME_SNAP_END;
+    buf_unref(frame_consume);
+    return false;
+}
+
+static void played_close(void *data _unused_, uint64_t to _unused_)
+{
+    played.closed++;
+}
+
+enum { SENT_KEYS = 70, SENT_VALUE = SNAP_PIECE_BYTES /* a piece each */ };
+
+/* A leader that sends a snapshot of that many keys; whom it sends it to. */
+static uint64_t start_sending(struct sim *s, int keys, struct store **ret_core)
+{
+    size_t leader = start(s), other = (leader + 1) % 3;
+    struct sim_member *m = &s->members[leader];
+    uint8_t *value = xcalloc(1, SENT_VALUE);
+
+    for (int i = 0; i < keys; i++) {
+        struct sim_call c = a_put();
+
+        c.call.put.key = bytes_make(&i, sizeof(i));
+        c.call.put.value = bytes_make(value, SENT_VALUE);
+        assert_int_equal(sim_call(s, leader, &c), 0);
+    }
+    free(value);
+    m->env.stream_open = played_open;
+    m->env.stream_send = played_send;
+    m->env.stream_close = played_close;
+    core_sends_start(m->core, s->members[other].id);
+    core_stream_ready(m->core, s->members[other].id); /* it takes the beginning */
+    *ret_core = m->core;
+    return s->members[other].id;
+}
+
+/* The link takes one piece after so many milliseconds, n times or until it is closed. */
+static void take_pieces(struct sim *s, struct store *core, uint64_t to, uint64_t every_ms, int n)
+{
+    for (int i = 0; i < n && played.closed == 0; i++) {
+        core_stream_ready(core, to);
+        sim_run(s, every_ms);
+    }
+}
+
+TEST(node_flow, a_snapshot_goes_on_for_as_long_as_it_is_fast_enough)
+{
+    struct store *core;
+    struct sim s;
+    uint64_t to = start_sending(&s, SENT_KEYS, &core);
+
+    take_pieces(&s, core, to, 900, 50); /* 71 KB a second, for longer than a stall may last */
+    assert_int_equal(played.closed, 0);
+    assert_int_equal(played.pieces, 50);
+    take_pieces(&s, core, to, 10000, 20); /* never without progress for 30 s, but too slow */
+    assert_int_equal(played.closed, 1);
+    assert_in_range(played.pieces, 52, 58); /* 50 s for the first 50, 30 s, and a second for each */
+    sim_deinit(&s);
+}
+
+TEST(node_flow, a_snapshot_that_keeps_too_much_in_memory_is_given_up)
+{
+    struct store *core;
+    struct sim s;
+    uint64_t to = start_sending(&s, SENT_KEYS, &core);
+
+    core->applied_bytes += SNAP_PIN_BYTES_MAX; /* written by others meanwhile */
+    take_pieces(&s, core, to, 1000, 2);
+    assert_int_equal(played.closed, 0);
+    core->applied_bytes++;
+    take_pieces(&s, core, to, 1000, 2);
+    assert_int_equal(played.closed, 1);
+    assert_int_equal(core_sends_floor(core), UINT64_MAX - 1); /* nothing holds the log any more */
+    sim_deinit(&s);
+}
+
+TEST(node_flow, a_snapshot_that_was_sent_whole_waits_for_its_answer_for_a_limited_time)
+{
+    struct store *core;
+    struct sim s;
+    uint64_t to = start_sending(&s, 1, &core);
+
+    take_pieces(&s, core, to, 10, 3);
+    assert_int_equal(played.ends, 1);
+    sim_run(&s, SNAP_STALL_MS - 1000);
+    core->applied_bytes += SNAP_PIN_BYTES_MAX + 1; /* its reader is closed: pins nothing */
+    sim_run(&s, 500);
+    assert_int_equal(played.closed, 0);
+    sim_run(&s, 1000);
+    assert_int_equal(played.closed, 1);
+    sim_deinit(&s);
+}
+
 TEST_MAIN(UNIT(node_flow, a_busy_leader_tells_the_forwarder_at_once),
     UNIT(node_flow, nothing_is_sent_to_a_leader_that_cannot_be_reached),
     UNIT(node_flow, what_a_broken_link_may_have_lost_is_answered_within_two_election_timeouts),
     UNIT(node_flow, what_was_on_its_way_to_a_leader_that_is_lost_is_done_by_the_next_one),
-    UNIT(node_flow, a_snapshot_that_comes_in_drops_is_given_up))
+    UNIT(node_flow, a_snapshot_that_comes_in_drops_is_given_up),
+    UNIT(node_flow, of_too_many_calls_in_a_turn_only_the_excess_is_refused),
+    UNIT(node_flow, a_snapshot_goes_on_for_as_long_as_it_is_fast_enough),
+    UNIT(node_flow, a_snapshot_that_keeps_too_much_in_memory_is_given_up),
+    UNIT(node_flow, a_snapshot_that_was_sent_whole_waits_for_its_answer_for_a_limited_time))
