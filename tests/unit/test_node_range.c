@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 #include "alloc.h"
+#include "msg_codec.h"
 #include "node_sim.h"
+#include "node_snapshot.h"
 
 enum { KEYS = 5000, BATCH = 100, READERS = 20 };
 
@@ -216,7 +218,65 @@ TEST(node_range, a_core_that_stops_answers_it)
     sim_deinit(&s);
 }
 
+/* The keyspace they read is replaced under them: what they have had goes with no other. */
+TEST(node_range, a_snapshot_that_is_installed_ends_those_that_are_not_through)
+{
+    enum { TERM = 3, INDEX = 1000, SNAP_KEYS = 7 };
+    struct sim s;
+    struct reader *r = xcalloc(READERS, sizeof(*r)), after = {0};
+    _cleanup_strbuf_ struct strbuf header = {0}, piece = {0};
+    _cleanup_buf_ struct buf *begin = NULL, *end = snap_end_encode(1);
+    struct store *core;
+    size_t whole = 0, ended = 0;
+
+    sim_init(&s, 3);
+    for (size_t i = 0; i < 3; i++) {
+        sim_start(&s, i);
+    }
+    (void)sim_elect(&s);
+    fill(&s);
+    core = s.members[0].core;
+    node_snapshot_header(core, core_cluster_id(core), &header);
+    begin = snap_begin_encode(&(struct snap_begin){.term = store_header(core).raft_term + TERM,
+        .id = {.term = store_header(core).raft_term + TERM, .index = INDEX},
+        .header = strbuf_bytes(&header)});
+    strbuf_append_char(&piece, (char)FRAME_SNAP_PIECE);
+    node_snapshot_body(SNAP_KEYS, 1, &piece);
+    for (size_t i = 0; i < READERS; i++) {
+        r[i].call.range.serializable = true;
+        submit(&s, &r[i]);
+    }
+    while (!r[0].done) {
+        (void)core_turn(core);
+    }
+    assert_int_equal(core_stream_frame(core, s.members[1].id, buf_bytes(begin)), CORE_STREAM_GO);
+    assert_int_equal(
+        core_stream_frame(core, s.members[1].id, strbuf_bytes(&piece)), CORE_STREAM_GO);
+    (void)core_stream_frame(core, s.members[1].id, buf_bytes(end));
+    while (core_applied(core) != INDEX) {
+        core_disk(core);
+        (void)core_turn(core);
+    }
+    for (size_t i = 0; i < READERS; i++) {
+        assert_true(r[i].done);
+        assert_int_equal(r[i].wrong, 0);
+        whole += r[i].status == 0 && r[i].n == KEYS;
+        ended += r[i].status == DECREE_ELEADER_CHANGED;
+    }
+    assert_int_equal(whole + ended, READERS);
+    assert_in_range(whole, 1, READERS - 1);
+    after.call.range.serializable = true;
+    submit(&s, &after);
+    (void)core_turn(core);
+    assert_true(after.done);
+    assert_int_equal(after.status, 0);
+    assert_int_equal(after.count, 0); /* the keys of the snapshot lie elsewhere */
+    free(r);
+    sim_deinit(&s);
+}
+
 TEST_MAIN(UNIT(node_range, writes_and_compaction_go_on_between_slices_of_one_revision),
     UNIT(node_range, many_readers_take_turns),
     UNIT(node_range, one_that_is_not_wanted_any_more_is_forgotten),
-    UNIT(node_range, a_core_that_stops_answers_it))
+    UNIT(node_range, a_core_that_stops_answers_it),
+    UNIT(node_range, a_snapshot_that_is_installed_ends_those_that_are_not_through))
