@@ -63,9 +63,10 @@ static void progress_end(struct progress *p)
 
 struct save {
     struct v3_stream *stream; /* owned */
-    int fd;
-    EVP_MD_CTX *sha;    /* owned; of everything but `held` */
-    struct strbuf held; /* the blob that came last: the digest, if nothing follows */
+    const char *part;         /* the file written */
+    int fd;                   /* of it */
+    EVP_MD_CTX *sha;          /* owned; of everything but `held` */
+    struct strbuf held;       /* the blob that came last: the digest, if nothing follows */
     uint64_t bytes;
     int64_t revision;
     struct progress progress;
@@ -86,7 +87,7 @@ static int take_blob(struct save *s, const json_t *response, struct err *reterr)
         r = file_write_all(s->fd, blob);
     }
     if (r < 0) {
-        return err_set(reterr, -EIO, "cannot write: %s", strerror(-r));
+        return err_set(reterr, -EIO, "%s: %s", s->part, strerror(-r));
     }
     strbuf_clear(&s->held);
     strbuf_append_bytes(&s->held, blob);
@@ -222,7 +223,7 @@ static int run_save(struct cli *cli, const struct args *args)
     const char *path = args->words[0];
     _cleanup_free_ char *part = xasprintf("%s.part", path);
     _cleanup_err_ struct err e = {0};
-    struct save s = {0};
+    struct save s = {.part = part};
     int interrupt_fd, r = open_part(path, part, &s.fd, &e);
 
     if (r < 0) {
