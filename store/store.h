@@ -93,6 +93,8 @@ struct store_member {
 
 #define STORE_UNDER_REPAIR                                                                         \
     "this member's disk lost data; it is fetching it from the other members and does not vote"
+#define STORE_DISK_FULL                                                                            \
+    "this member's disk has no room for the log: it takes no writes until it has"
 
 /* A change of the members. One at a time is under way in a cluster, the others wait for it; the
  * leader does it, for a call of any member. */
@@ -109,6 +111,7 @@ struct store_status_reply {
     uint64_t leader, raft_index, raft_term, raft_applied;
     bool learner;
     const char *repair;              /* STORE_UNDER_REPAIR while it lasts, else NULL */
+    const char *disk_full;           /* STORE_DISK_FULL while it is, else NULL */
     struct store_alarm_reply alarms; /* that are active */
 };
 

@@ -196,6 +196,9 @@ static void status_fields(struct pbw *w, const struct store_status_reply *s)
     if (s->repair != NULL) {
         pbw_bytes_item(w, 8, bytes_str(s->repair));
     }
+    if (s->disk_full != NULL) {
+        pbw_bytes_item(w, 8, bytes_str(s->disk_full));
+    }
     status_errors(w, s);
     pbw_u64(w, 7, s->raft_applied);
     pbw_u64(w, 6, s->raft_term);

@@ -204,6 +204,7 @@ static void serve_status(const struct store *s, struct store_status_reply *ret)
         .raft_applied = s->applied,
         .learner = core_is_learner(s),
         .repair = s->status.repairing ? STORE_UNDER_REPAIR : NULL,
+        .disk_full = s->disk_full ? STORE_DISK_FULL : NULL,
         .alarms = {.list = s->alarms.list, .n = s->alarms.n},
     };
 }

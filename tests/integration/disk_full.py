@@ -59,6 +59,7 @@ class Full(unittest.TestCase):
                 answer = until(60, "a write is refused", lambda: self.refused(member))
                 self.assertEqual(answer.status, 429)
                 self.assertIn("space exceeded", answer.body)
+                self.assertIn("no room for the log", self.status(member))
                 until(10, "the log names the folder",
                       lambda: f"no room for the log in {member.data_dir}" in member.log())
                 self.assertIn("no snapshot was written, the older one and the log stay",
@@ -76,6 +77,14 @@ class Full(unittest.TestCase):
                 until(20, "a snapshot is written at last",
                       lambda: "snapshot written" in member.log())
                 member.stop()
+
+    @staticmethod
+    def status(member):
+        client = member.client()
+        try:
+            return str(client.status())
+        finally:
+            client.close()
 
     @staticmethod
     def refused(member):
