@@ -203,6 +203,16 @@ class Hostile(unittest.TestCase):
             self.assertTrue(answer.startswith(b"HTTP/1.1 429"), answer)
             sender.join()
 
+    def test_json_bodies_end_at_a_limit(self):
+        # What the largest message takes as base64; whitespace counts.
+        limit = 2 * 1024 * 1024 // 3 * 4
+        text = '{"key":"YQ=="}'
+        fits = text.ljust(limit)
+        self.assertEqual(api_server.post(self.port, "/v3/kv/range", fits)[0], 200)
+        status, answer = api_server.post(self.port, "/v3/kv/range", fits + " ")
+        self.assertEqual((status, answer["code"]), (429, 8))
+        self.assertIn(f"({limit + 1} vs. {limit})", answer["message"])
+
     @staticmethod
     def send_all_quietly(s, data):
         try:
