@@ -12,10 +12,7 @@ enum { LEADERLESS_MS = 3000 /* three default election timeouts */ };
 /* A turn of the loop is over: what the next one lets each connection begin. */
 static void next_turn(struct api *api)
 {
-    size_t share = REQUESTS_TURN_TOTAL / MAX(api->turn_busy, (size_t)1);
-
-    share = MIN(share, (size_t)REQUESTS_TURN_MAX);
-    api->turn_share = MAX(share, (size_t)REQUESTS_TURN_MIN);
+    api->turn_share = api_turn_share(api->turn_busy);
     api->turn_busy = 0;
 }
 

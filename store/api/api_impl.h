@@ -70,6 +70,15 @@ struct api {
     void *stop_data;
 };
 
+/* What each may begin in a turn of the loop when that many connections have much to begin. */
+static inline size_t api_turn_share(size_t busy)
+{
+    size_t share = REQUESTS_TURN_TOTAL / MAX(busy, (size_t)1);
+
+    share = MIN(share, (size_t)REQUESTS_TURN_MAX);
+    return MAX(share, (size_t)REQUESTS_TURN_MIN);
+}
+
 /* Large replies that together would pass OUTPUT_BYTES_TOTAL_MAX are made one after the other. */
 static inline bool api_takes_large(const struct api *api)
 {

@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "api_impl.h"
 #include "deadline.h"
 #include "h1.h"
 #include "route.h"
@@ -193,8 +194,23 @@ TEST(route, browsers_must_be_of_the_same_site)
     assert_int_equal(route_browser_check(none, none, same, NULL, 0), 421);
 }
 
+/* ---- turns ---- */
+
+TEST(turn, connections_with_much_to_begin_share_what_a_turn_takes)
+{
+    assert_int_equal(api_turn_share(0), REQUESTS_TURN_MAX);
+    assert_int_equal(api_turn_share(1), REQUESTS_TURN_MAX);
+    for (size_t busy = 1; busy * REQUESTS_TURN_MIN <= REQUESTS_TURN_TOTAL; busy++) {
+        assert_true(busy * api_turn_share(busy) <= REQUESTS_TURN_TOTAL);
+        assert_true(api_turn_share(busy + 1) <= api_turn_share(busy));
+    }
+    assert_int_equal(api_turn_share(10), REQUESTS_TURN_TOTAL / 10);
+    assert_int_equal(api_turn_share(CONNECTIONS_MAX), REQUESTS_TURN_MIN); /* all get on */
+}
+
 TEST_MAIN(UNIT(segq, what_goes_in_comes_out_in_order),
     UNIT(segq, a_large_buffer_is_shared_not_copied),
     UNIT(segq, growth_of_a_shared_chunk_does_not_show_in_what_was_moved),
     UNIT(deadline, each_runs_out_once_and_a_dropped_one_never), UNIT(h1, only_strict_heads_pass),
-    UNIT(route, gateway_paths_lose_their_base), UNIT(route, browsers_must_be_of_the_same_site))
+    UNIT(route, gateway_paths_lose_their_base), UNIT(route, browsers_must_be_of_the_same_site),
+    UNIT(turn, connections_with_much_to_begin_share_what_a_turn_takes))
