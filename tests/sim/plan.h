@@ -76,7 +76,7 @@ struct settings {
     X(lag, "from to late_ms for_ms") /* all that is sent meanwhile comes so much later */          \
     X(filter, "message_type for_ms")                                                               \
     X(choose, "otherwise") /* the leader of the newest term, for items to come */                  \
-    X(reset, "from to") /* of the connection */                                                    \
+    X(reset, "from to")    /* of the connection */                                                 \
     X(stream_cut, "from to after_bytes")                                                           \
     X(put, "client key")                                                                           \
     X(put_leased, "client key")                                                                    \
