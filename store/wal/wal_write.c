@@ -322,9 +322,11 @@ void wal_write_mark(struct wal *w, bool sync)
 {
     struct wal_tail *t = &w->tail;
     const struct wal_record r = {.type = WAL_RECORD_MARK};
+    /* At close nothing comes that would vouch later: it may take what hard states are kept. */
+    uint64_t limit = limit_of(w, sync ? WAL_RECORD_HARD : r.type);
 
     decree_assert(tail_at(t) == t->pos);
-    if (t->pos == t->durable && tail_at(t) + wal_record_size(0) <= limit_of(w, r.type)) {
+    if (t->pos == t->durable && tail_at(t) + wal_record_size(0) <= limit) {
         encode(w, r);
         write_out(w);
     }
