@@ -102,8 +102,9 @@ static void failures_add(struct failures *f, const struct v3_endpoint *e, enum v
 
 static int failures_report(struct failures *f, enum v3_kind kind, struct err *reterr)
 {
-    const char *advice =
-        f->served ? "" : "; is it running? Start decreed, or name it with --endpoints";
+    const char *advice = f->served ? ""
+        : f->sent                  ? "; decree status shows whether there is a leader"
+                                   : "; is it running? Start decreed, or name it with --endpoints";
 
     if (kind == V3_WRITE && f->sent) {
         err_set(reterr, V3_UNREACHABLE,
@@ -111,8 +112,8 @@ static int failures_report(struct failures *f, enum v3_kind kind, struct err *re
             "you repeat it)",
             strbuf_cstr(&f->text));
     } else if (f->n == 1) {
-        err_set(reterr, V3_UNREACHABLE, "%s%s%s", f->served ? "" : "no decreed answers at ",
-            strbuf_cstr(&f->text), advice);
+        err_set(reterr, V3_UNREACHABLE, "%s%s%s",
+            f->served || f->sent ? "" : "no decreed answers at ", strbuf_cstr(&f->text), advice);
     } else {
         err_set(reterr, V3_UNREACHABLE, "none of the endpoints can serve this:\n  %s",
             strbuf_cstr(&f->text));
