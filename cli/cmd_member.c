@@ -258,6 +258,26 @@ static int check_name(struct cli *cli, const char *name, struct err *reterr)
     return r;
 }
 
+/* etcd takes a voter that leaves a lone one without a majority, since there is no other way. */
+static void warn_if_waiting(const json_t *members)
+{
+    const json_t *member;
+    size_t i, voters = 0, started = 0;
+
+    json_array_foreach(members, i, member)
+    {
+        if (!member_is_learner(member)) {
+            voters++;
+            started += member_is_started(member);
+        }
+    }
+    if (started <= voters / 2) {
+        (void)fprintf(stderr,
+            "decree: until it runs there is no majority, and nothing can be written or changed; "
+            "should it never run, start this cluster with --force-new-cluster\n");
+    }
+}
+
 static int run_add(struct cli *cli, const struct args *args)
 {
     _cleanup_err_ struct err e = {0};
@@ -281,6 +301,9 @@ static int run_add(struct cli *cli, const struct args *args)
         (void)printf("Member %" PRIx64 " added to cluster %" PRIx64 "\n\n",
             v3_uint(json_object_get(reply, "member"), "ID"), cluster_of(reply));
         member_print_start(args->words[0], urls, json_object_get(reply, "members"), stdout);
+    }
+    if (r == 0) {
+        warn_if_waiting(json_object_get(reply, "members"));
     }
     json_decref(urls);
     if (r != 0) {

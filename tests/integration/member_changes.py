@@ -367,6 +367,18 @@ class MemberChanges(unittest.TestCase):
                  "add", "m9", "--peer-urls", "http://127.0.0.1:1")
             self.assertEqual(len(self.rows(c)), 3)
 
+    def test_a_second_voter_that_never_runs_is_warned_of(self):
+        with Growing(1) as c:
+            c.start()
+            until(10, "it says its name", lambda: all(r.get("name") for r in self.rows(c)))
+            done = decree(c, "member", "add", "m2", "--peer-urls", "http://127.0.0.1:1")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("until it runs there is no majority", done.stderr)
+            self.assertIn("--force-new-cluster", done.stderr)
+            done = decree(c, "alarm", "list", "--timeout", "300ms")
+            self.assertEqual(done.returncode, 3)
+            self.assertIn("no answer in time; decree status shows", done.stderr)
+
     @unittest.skipUnless(ETCDCTL, "etcdctl is not installed")
     def test_etcdctl_does_the_same(self):
         with Growing(3) as c:
