@@ -90,6 +90,51 @@ static void check_complete(struct member *m, uint64_t term)
     }
 }
 
+/* One whose own removal is the newest change that it knows of may finish it (thesis 4.2.2). */
+static bool may_lead(const struct member *m)
+{
+    const struct raft_confs *confs = &m->core->raft->confs;
+    const struct raft_conf_at *now = raft_confs_last(confs);
+    const struct raft_member *self = raft_conf_find(&now->conf, m->id);
+
+    if (self == NULL) {
+        self = raft_conf_find(raft_confs_at(confs, now->index - 1), m->id);
+    }
+    return self != NULL && !self->learner;
+}
+
+/* By voters of the configuration that it has, itself one of them. Of one whose disk or machine was
+ * given anew nobody remembers the vote. */
+static void check_elected(struct member *m, uint64_t term)
+{
+    struct world *w = m->w;
+    const struct raft_conf *conf = raft_conf(m->core->raft);
+    size_t voters = 0, granted = 0;
+
+    if (!may_lead(m)) {
+        world_fail(w, "leader: %s leads term %" PRIu64 " and is no voter", m->name, term);
+    }
+    for (size_t i = 0; i < conf->n; i++) {
+        uint64_t id = conf->members[i].id;
+        size_t slot = operator_slot(w, id);
+        const struct member *v = slot < w->n ? &w->members[slot] : NULL;
+
+        if (conf->members[i].learner) {
+            continue;
+        }
+        voters++;
+        if (v != NULL && v->id == id) {
+            granted += v == m || v->damaged || (term < v->votes_cap && v->votes[term] == m->id);
+        } else {
+            granted += operator_is_gone(w, id);
+        }
+    }
+    if (granted * 2 <= voters) {
+        world_fail(w, "leader: %s leads term %" PRIu64 " with %zu votes of %zu", m->name, term,
+            granted, voters);
+    }
+}
+
 static void check_leader(struct member *m, uint64_t term)
 {
     struct world *w = m->w;
@@ -97,6 +142,7 @@ static void check_leader(struct member *m, uint64_t term)
 
     if (*leader == 0) {
         *leader = m->id;
+        check_elected(m, term);
         w->counts.elections++;
         world_trace(w, "%s leads term %" PRIu64, m->name, term);
         check_complete(m, term);
@@ -254,27 +300,84 @@ static bool view_has(const struct member *m, uint64_t index, uint64_t term)
     return m->damaged || view_term_of(&m->view, index) == term || m->view.base > index;
 }
 
-/* By the configuration that the leader counts with, on the disks themselves. */
-static void check_quorum(struct member *m, uint64_t index, uint64_t term)
+static bool has_quorum(const struct world *w, const struct raft_conf *conf, uint64_t index,
+    uint64_t term, size_t *ret_have, size_t *ret_voters)
 {
-    struct world *w = m->w;
-    const struct raft_conf *conf = raft_conf(m->core->raft);
-    size_t voters = 0, have = 0;
-
+    *ret_have = *ret_voters = 0;
     for (size_t i = 0; i < conf->n; i++) {
-        for (size_t k = 0; k < w->n && !conf->members[i].learner; k++) {
-            if (w->members[k].id == conf->members[i].id) {
-                voters++;
-                have += view_has(&w->members[k], index, term);
-            }
+        if (conf->members[i].learner) {
+            continue;
+        }
+        (*ret_voters)++;
+        for (size_t k = 0; k < w->n; k++) {
+            *ret_have +=
+                w->members[k].id == conf->members[i].id && view_has(&w->members[k], index, term);
         }
     }
-    if (have * 2 <= voters) {
-        world_fail(w,
+    return *ret_have * 2 > *ret_voters;
+}
+
+/* With the configuration [i] of its list in force. A change that adds a voter may be committed by a
+ * majority of those before as well. */
+static bool may_commit(const struct member *m, size_t i, uint64_t index, uint64_t term,
+    size_t *ret_have, size_t *ret_of)
+{
+    const struct world *w = m->w;
+    const struct raft_conf_at *now = &m->core->raft->confs.list[i];
+
+    return has_quorum(w, &now->conf, index, term, ret_have, ret_of) ||
+        (i > 0 && now->index > m->checked_commit && index <= now->index &&
+            raft_conf_grew(&now[-1].conf, &now->conf) &&
+            has_quorum(w, &now[-1].conf, index, term, ret_have, ret_of));
+}
+
+/* By the configuration that the leader counts with, on the disks themselves: the newest, or the one
+ * before when that was proposed since the last look, as one turn may commit before and after it. */
+static void check_quorum(struct member *m, uint64_t index, uint64_t term)
+{
+    const struct raft_confs *confs = &m->core->raft->confs;
+    size_t last = confs->n - 1, voters = 0, have = 0;
+    bool is_new = last > 0 && confs->list[last].index > m->checked_conf;
+
+    if (!may_commit(m, last, index, term, &have, &voters) &&
+        !(is_new && may_commit(m, last - 1, index, term, &have, &voters))) {
+        world_fail(m->w,
             "quorum: %s commits entry %" PRIu64 " of term %" PRIu64
             ", durable on %zu of %zu voters",
             m->name, index, term, have, voters);
     }
+}
+
+/* One voter at a time, and no id twice. */
+static void note_conf(struct member *m, const struct raft_entry *e)
+{
+    struct world *w = m->w;
+    struct raft_conf conf;
+
+    if (e->type != RAFT_ENTRY_CONF || e->id.index == 1) {
+        return;
+    }
+    if (raft_conf_decode(buf_bytes(e->payload), &conf, NULL) < 0 ||
+        raft_conf_voters_changed(&w->conf, &conf) > 1) {
+        world_fail(w,
+            "membership: %s commits entry %" PRIu64 ", which no change makes of the one "
+            "before",
+            m->name, e->id.index);
+    }
+    for (size_t i = 0; i < conf.n; i++) {
+        if (operator_is_gone(w, conf.members[i].id)) {
+            world_fail(w, "membership: entry %" PRIu64 " makes %016" PRIx64 " a member again",
+                e->id.index, conf.members[i].id);
+        }
+    }
+    for (size_t i = 0; i < w->conf.n; i++) {
+        if (raft_conf_find(&conf, w->conf.members[i].id) == NULL) {
+            decree_assert(w->n_gone < SIM_GONE_MAX);
+            w->gone[w->n_gone++] = w->conf.members[i].id;
+        }
+    }
+    w->conf = conf;
+    w->counts.changes_committed++;
 }
 
 static void note_commit(struct member *m, const struct raft_status *st)
@@ -298,6 +401,7 @@ static void note_commit(struct member *m, const struct raft_status *st)
 
         *c = (struct committed){.term = e->id.term, .hash = hash_entry(e), .by_term = st->term};
         w->counts.entries_committed++;
+        note_conf(m, e);
     }
     w->commit = st->commit;
 }
@@ -338,6 +442,22 @@ static void check_commit(struct member *m, const struct raft_status *st)
 
 /* ---- applied state ---- */
 
+/* The members compare themselves: where no disk was damaged they are equal. */
+static void check_alarms(struct member *m)
+{
+    struct world *w = m->w;
+
+    if (alarms_count(&m->core->alarms, STORE_ALARM_CORRUPT) == 0) {
+        return;
+    }
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->members[i].damaged) {
+            return;
+        }
+    }
+    world_fail(w, "alarm: %s knows of members that differ, and no disk was damaged", m->name);
+}
+
 static void check_state(struct member *m)
 {
     struct world *w = m->w;
@@ -362,6 +482,7 @@ static void check_state(struct member *m)
             s->applied);
     }
     c->state_hash = hash;
+    check_alarms(m);
     world_mix(w, hash);
 }
 
@@ -373,7 +494,7 @@ static void check_bounds(struct member *m, const struct raft_status *st)
     size_t open_confs = 0;
 
     for (size_t i = 0; i < r->confs.n; i++) {
-        open_confs += r->confs.list[i].index > st->commit;
+        open_confs += r->confs.list[i].index > MAX(w->commit, st->commit);
     }
     if (st->role == RAFT_LEADER && open_confs > 1) {
         world_fail(w, "membership: %zu changes are uncommitted at %s", open_confs, m->name);
@@ -382,7 +503,8 @@ static void check_bounds(struct member *m, const struct raft_status *st)
         world_fail(w, "applied: %s has applied %" PRIu64 " and committed %" PRIu64, m->name,
             s->applied, st->commit);
     }
-    if (s->reads.n_flying > READS_FLYING_MAX || s->calls.n > SIM_CLIENTS_MAX * 8 ||
+    if (s->reads.n_flying > READS_FLYING_MAX ||
+        s->calls.n > SIM_CLIENTS_MAX * 8 + SIM_CHANGES_MAX * 8 ||
         s->calls.pending_bytes > PENDING_BYTES_MAX || r->out.n_held > 8 * RAFT_MEMBERS_MAX) {
         world_fail(w, "bounds: a queue of %s is longer than it may be", m->name);
     }
@@ -408,6 +530,7 @@ void check_member(struct member *m)
     check_commit(m, &st);
     check_state(m);
     check_bounds(m, &st);
+    m->checked_conf = raft_conf_index(m->core->raft);
     if (m->observer.ops == NULL) {
         truth_observe(m);
         member_poke(m);
@@ -462,6 +585,7 @@ void check_opened(struct member *m)
     m->stable = (struct raft_entry_id){0};
     m->checked_commit = 0;
     m->checked_applied = 0;
+    m->checked_conf = raft_conf_index(r);
     m->max_term = r->term;
     m->revision = 0;
 }
@@ -482,6 +606,11 @@ void check_equal(struct world *w, uint64_t mask)
             core_hash(m->core) != core_hash(first->core)) {
             world_fail(w, "state: %s and %s differ at applied %" PRIu64, first->name, m->name,
                 core_applied(m->core));
+        }
+        if (m->core->conf.n != w->conf.n ||
+            raft_conf_voters_changed(&m->core->conf, &w->conf) != 0 ||
+            raft_conf_find(&w->conf, m->id) == NULL) {
+            world_fail(w, "membership: %s does not know who the members are", m->name);
         }
         first = m;
     }

@@ -62,7 +62,7 @@ static bool ask(struct client *c, struct attempt *a, const struct item *x, struc
     size_t key = (size_t)x->args[1];
 
     if (x->kind != ITEM_grant && x->kind != ITEM_keepalive && x->kind != ITEM_revoke &&
-        x->kind != ITEM_compact) {
+        x->kind != ITEM_compact && x->kind != ITEM_list) {
         (void)snprintf(a->key, sizeof(a->key), "k%zu", key);
         h->key = bytes_str(a->key);
     }
@@ -82,6 +82,9 @@ static bool ask(struct client *c, struct attempt *a, const struct item *x, struc
         a->call.kind = STORE_RANGE;
         a->call.range =
             (struct range_request){.key = h->key, .serializable = x->kind == ITEM_get_stale};
+        return true;
+    case ITEM_list:
+        listing_ask(a);
         return true;
     case ITEM_del:
         h->kind = HISTORY_DELETE;
@@ -144,8 +147,8 @@ static void read_range(
     c->mod[(size_t)(a->key[1] - '0') % SIM_KEYS_MAX] = h->mod_revision;
 }
 
-static void read_reply(struct client *c, const struct attempt *a, const struct store_reply *reply,
-    struct history_reply *h)
+static void read_reply(
+    struct client *c, struct attempt *a, const struct store_reply *reply, struct history_reply *h)
 {
     h->outcome = HISTORY_OK;
     h->revision = reply->header.revision;
@@ -158,6 +161,10 @@ static void read_reply(struct client *c, const struct attempt *a, const struct s
         if (a->w->set.canary != 0 && a->w->counts.items[ITEM_kill] > 0) {
             world_fail(a->w, "canary: a read was answered after a kill");
         }
+        break;
+    case ITEM_list:
+        listing_last(a, &reply->range);
+        a->w->counts.reads++;
         break;
     case ITEM_cas:
         h->succeeded = reply->txn.succeeded;
@@ -184,6 +191,7 @@ static void read_reply(struct client *c, const struct attempt *a, const struct s
 static struct attempt *attempt_free(struct attempt *a)
 {
     free(a->value);
+    listing_free(a->listing);
     free(a);
     return NULL;
 }
@@ -193,7 +201,11 @@ static void finish(struct world *w, struct attempt *a, const struct history_repl
 {
     struct client *c = &w->clients[a->client];
 
-    history_end(w->history, a->number, w->now_us, h);
+    if (a->listing != NULL) {
+        listing_end(a, h);
+    } else {
+        history_end(w->history, a->number, w->now_us, h);
+    }
     w->counts.unknown += h->outcome == HISTORY_UNKNOWN;
     c->last_ok = h->outcome == HISTORY_OK;
     c->attempt = NULL;
@@ -243,7 +255,7 @@ static void start(struct world *w, uint32_t i, const struct item *x)
         return;
     }
     a->member = c->member;
-    a->number = history_begin(w->history, w->now_us, &h);
+    a->number = a->listing != NULL ? listing_begin(a) : history_begin(w->history, w->now_us, &h);
     c->attempt = a;
     c->life++;
     w->counts.calls++;

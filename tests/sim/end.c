@@ -33,34 +33,80 @@ static bool is_usable(const struct member *m)
     const struct world *w = m->w;
     bool all = true;
 
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t i = 0; i < w->set.members; i++) {
         all = all && is_there(&w->members[i]);
     }
     return is_there(m) && (all || !m->damaged);
 }
 
+/* Adds members until a majority of the voters is in. */
+static void fill_up(struct world *w, const struct raft_conf *conf)
+{
+    size_t voters = 0, n = 0, slots[RAFT_MEMBERS_MAX];
+
+    for (size_t i = 0; i < conf->n; i++) {
+        if (!conf->members[i].learner) {
+            slots[voters] = operator_slot(w, conf->members[i].id);
+            n += slots[voters] < w->n && in_core(w, slots[voters]);
+            voters++;
+        }
+    }
+    for (size_t i = 0; i < voters && n * 2 <= voters; i++) {
+        if (slots[i] < w->n && !in_core(w, slots[i]) && is_usable(&w->members[slots[i]])) {
+            w->set.core_mask |= UINT64_C(1) << slots[i];
+            n++;
+        }
+    }
+}
+
+/* Of the configuration that is committed, and of any behind all that is committed which somebody in
+ * the core has: it may be the one in force tomorrow. */
+static void fill_up_all(struct world *w)
+{
+    fill_up(w, &w->conf);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct member *m = &w->members[i];
+
+        if (in_core(w, i) && member_is_up(m) && raft_conf_index(m->core->raft) > w->commit) {
+            fill_up(w, raft_conf(m->core->raft));
+        }
+    }
+}
+
+/* A member as it is committed, or as somebody wants it. */
+static bool is_member(const struct world *w, size_t i)
+{
+    for (size_t k = 0; k < w->conf.n; k++) {
+        if (operator_slot(w, w->conf.members[k].id) == i) {
+            return true;
+        }
+    }
+    for (size_t k = 0; k < w->n; k++) {
+        const struct member *m = &w->members[k];
+
+        if (member_is_up(m) && w->members[i].id != 0 &&
+            raft_conf_index(m->core->raft) > w->commit &&
+            raft_conf_find(raft_conf(m->core->raft), w->members[i].id) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* As the plan wants it, but a majority, and only of members that can be. */
 static void choose_core(struct world *w)
 {
-    size_t n = 0;
-
     for (size_t i = 0; i < w->n; i++) {
         if (w->members[i].damaged && is_usable(&w->members[i])) {
             w->set.core_mask = (UINT64_C(1) << w->n) - 1;
         }
     }
     for (size_t i = 0; i < w->n; i++) {
-        if (!is_usable(&w->members[i])) {
+        if (!is_usable(&w->members[i]) || !is_member(w, i)) {
             w->set.core_mask &= ~(UINT64_C(1) << i);
         }
-        n += in_core(w, i);
     }
-    for (size_t i = 0; i < w->n && n * 2 <= w->n; i++) {
-        if (!in_core(w, i) && is_usable(&w->members[i])) {
-            w->set.core_mask |= UINT64_C(1) << i;
-            n++;
-        }
-    }
+    fill_up_all(w);
 }
 
 static void heal_member(struct member *m)
@@ -89,6 +135,9 @@ static void heal(struct world *w)
     net_heal(w, election_us(w) / CALM_PART);
     w->set.slow_permille = 0;
     w->set.disk_us = MIN(w->set.disk_us, election_us(w) / CALM_PART);
+    if (operator_may_change(w)) { /* whether it is safe is judged by who answers now */
+        w->set.core_mask = (UINT64_C(1) << w->n) - 1;
+    }
     do { /* until nobody else refuses to start */
         choose_core(w);
         mask = w->set.core_mask;
@@ -100,8 +149,8 @@ static void heal(struct world *w)
         choose_core(w);
     } while (w->set.core_mask != mask);
     for (size_t i = 0; i < w->n; i++) {
-        if (!in_core(w, i)) {
-            member_crash(&w->members[i], WAL_MEM_KILL);
+        if (!in_core(w, i) && !operator_is_gone(w, w->members[i].id)) {
+            member_crash(&w->members[i], WAL_MEM_KILL); /* one that was removed may go on trying */
         }
     }
 }
@@ -149,7 +198,7 @@ static bool is_settled(struct world *w)
             return false;
         }
     }
-    return clients_are_idle(w);
+    return clients_are_idle(w) && operator_is_idle(w);
 }
 
 static bool has_no_lease(struct world *w)
@@ -192,9 +241,15 @@ static _noreturn_ void fail_to_settle(struct world *w, const char *what)
 static void restart(struct world *w)
 {
     for (size_t i = 0; i < w->n; i++) {
+        if (in_core(w, i) && !is_member(w, i)) {
+            w->set.core_mask &= ~(UINT64_C(1) << i);
+        }
         if (in_core(w, i)) {
             member_start(&w->members[i]);
         }
+    }
+    if (w->set.spares != 0) {
+        operator_start_listed(w);
     }
 }
 
@@ -263,12 +318,24 @@ static void lose_all(struct world *w)
     }
 }
 
+/* Those that were removed and reach nobody who could tell them: until now they had leave to
+ * disturb. Whoever watches there would wait for ever. */
+static void end_removed(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (!in_core(w, i)) {
+            member_crash(&w->members[i], WAL_MEM_KILL);
+        }
+    }
+}
+
 void end_run(struct world *w)
 {
     uint64_t begun = w->now_us;
 
     heal(w);
     settle(w, is_settled, "the members do not agree");
+    end_removed(w);
     w->counts.converged_ms = (w->now_us - begun) / SIM_MS;
     settle(w, has_no_lease, "leases or watches are left over");
     probe(w);

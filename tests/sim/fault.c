@@ -12,18 +12,22 @@ enum { SECTOR = 512 };
 
 /* ---- damage to a disk that nobody has open ---- */
 
-/* The others hold all that it may ever have promised: what is durable with it is with a majority
- * without it, so that no correct cluster can lose anything by its loss. */
+/* The others hold all that it may ever have promised: what is durable with it, committed or not
+ * yet, is with a majority without it, so that no correct cluster can lose anything by its loss.
+ * Never where members are changed as well: two losses at once are more than is promised. */
 static bool is_dispensable(const struct member *m)
 {
     const struct world *w = m->w;
     size_t whole = 0;
 
+    if (w->set.spares != 0) {
+        return false; /* the next change may take away those that are whole */
+    }
     for (size_t i = 0; i < w->n; i++) {
         const struct member *o = &w->members[i];
 
         whole += o != m && !o->damaged && o->state != MEMBER_REFUSED &&
-            view_last(&o->view) >= w->commit &&
+            view_last(&o->view) >= MAX(w->commit, view_last(&m->view)) &&
             view_hard_term(&o->view) >= view_hard_term(&m->view);
     }
     return whole * 2 > w->n;
@@ -472,8 +476,10 @@ void fault_do(struct world *w, const struct item *x)
         took = do_process(w, &w->members[member_named(w, x->args[0])], x);
     } else if (x->kind < ITEM_FIRST_LINK) {
         took = do_disk(w, &w->members[member_named(w, x->args[0])], x);
-    } else {
+    } else if (x->kind < ITEM_FIRST_CHANGE) {
         took = do_link(w, x);
+    } else {
+        took = operator_do(w, x);
     }
     w->counts.items[x->kind] += took;
 }

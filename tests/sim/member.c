@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "buggify.h"
 #include "wal_internal.h"
 
 enum { SLOW_TIMES = 100, WRITE_MAX_MS = 3000 };
@@ -99,6 +100,8 @@ static void want_disk(struct member *m, bool after_disk)
     }
     us = 1 + chance_exp(&w->disk, w->set.disk_us);
     us *= chance_permille(&w->disk, w->set.slow_permille) ? SLOW_TIMES : 1;
+    us *=
+        m->core->recv.state == RECV_FINISHING && BUGGIFY("received_snapshot_slow") ? SLOW_TIMES : 1;
     us *= m->slow_until > w->now_us ? MAX(m->slow_factor, (uint64_t)1) : 1;
     m->disk_due = true;
     m->disk_takes = queued(m->core->wal);
@@ -191,6 +194,7 @@ static void died(struct member *m)
     net_on_gone(w, m->i, false);
     clients_on_gone(w, m);
     watches_on_gone(w, m);
+    operator_on_gone(w, m);
     m->mem = wal_mem_is_dead(m->mem) ? wal_mem_survivor(m->mem)
                                      : wal_mem_power_cut(m->mem, WAL_MEM_KILL);
     gone(m);
@@ -236,6 +240,10 @@ bool member_input(struct member *m, struct input *in)
     if (core_is_dirty(m->core) || (in->kind == INPUT_TURN && in->rc != 0)) {
         want_turn(m);
     }
+    if (in->kind == INPUT_TURN && core_was_removed(m->core)) {
+        operator_removed(m);
+        return false;
+    }
     return true;
 }
 
@@ -251,11 +259,14 @@ static void found(struct world *w)
     _cleanup_strbuf_ struct strbuf list = {0};
     int rc;
 
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t i = 0; i < w->set.members; i++) {
         strbuf_printf(&list, "%sm%zu=http://h%zu:2380", i == 0 ? "" : ",", i, i);
     }
     rc = members_parse(strbuf_cstr(&list), "t", &w->founders, NULL);
     decree_assert(rc == 0);
+    for (size_t i = 0; i < w->founders.n; i++) {
+        w->conf.members[w->conf.n++] = (struct raft_member){.id = w->founders.list[i].id};
+    }
 }
 
 void member_init(struct world *w, uint32_t i)
@@ -268,7 +279,8 @@ void member_init(struct world *w, uint32_t i)
     m->w = w;
     m->i = i;
     (void)snprintf(m->name, sizeof(m->name), "m%u", i);
-    m->id = members_find_name(&w->founders, m->name)->id;
+    m->joins = i >= w->set.members;
+    m->id = m->joins ? 0 : members_find_name(&w->founders, m->name)->id;
     m->chance = chance_of(w->set.seed, 100 + i);
     m->incarnation = new_incarnation(m);
     m->clock_permille =
@@ -282,6 +294,22 @@ void member_init(struct world *w, uint32_t i)
         .members_changed = env_members_changed,
         .memory_freed = env_memory_freed};
     net_bind(m);
+}
+
+void member_renew(struct member *m)
+{
+    decree_assert(m->core == NULL);
+    wal_mem_free(m->mem);
+    m->mem = wal_mem_new(chance_next(&m->chance));
+    m->incarnation = new_incarnation(m);
+    m->id = 0;
+    m->joins = true;
+    m->removed = m->vouched = false;
+    m->acked = m->stable = (struct raft_entry_id){0};
+    view_deinit(&m->view);
+    if (m->votes != NULL) {
+        memset(m->votes, 0, m->votes_cap * sizeof(*m->votes));
+    }
 }
 
 static void close_core(struct member *m)
@@ -302,11 +330,19 @@ void member_deinit(struct member *m)
         close_core(m);
     }
     view_deinit(&m->view);
+    members_deinit(&m->cluster);
     free(m->votes);
     if (m->mem != NULL && m->core == NULL) {
         wal_mem_free(m->mem);
     }
     wal_mem_free(m->image);
+}
+
+/* One that was removed, or that cannot join: nobody answers, or nobody lists it. */
+static bool is_refused_well(const struct member *m, int rc)
+{
+    return (rc == DECREE_EINVALID_CONFIG && (m->joins || operator_is_gone(m->w, m->id))) ||
+        (rc == -EHOSTUNREACH && m->joins);
 }
 
 static void refused(struct member *m, int rc, const char *why)
@@ -322,9 +358,30 @@ static void refused(struct member *m, int rc, const char *why)
     } else if (rc == DECREE_ECORRUPT && m->damaged) {
         m->state = MEMBER_REFUSED;
         w->counts.refusals++;
+    } else if (is_refused_well(m, rc)) {
+        m->removed = operator_is_gone(w, m->id);
     } else if (rc != -EIO && rc != -ENOSPC) {
         world_fail(w, "restart: %s cannot open its own disk: %s", m->name, why);
     }
+}
+
+/* Nobody knew who it would be. */
+static void has_joined(struct member *m)
+{
+    struct world *w = m->w;
+    uint64_t id = core_id(m->core);
+
+    if (!m->joins || m->id == id) {
+        return;
+    }
+    for (size_t i = 0; i < w->n; i++) {
+        if (w->members[i].id == id) {
+            world_fail(w, "membership: %s has joined as %016" PRIx64 ", which is %s's id", m->name,
+                id, w->members[i].name);
+        }
+    }
+    m->id = id;
+    w->counts.joined++;
 }
 
 static void opened(struct member *m)
@@ -333,6 +390,9 @@ static void opened(struct member *m)
 
     m->state = MEMBER_UP;
     m->life++;
+    has_joined(m);
+    w->counts.came_back_removed += m->removed;
+    m->removed = false;
     core_set_incarnation(m->core, m->incarnation);
     check_opened(m);
     view_open(m);
@@ -353,7 +413,10 @@ void member_start(struct member *m)
     _cleanup_err_ struct err err = {0};
     struct core_options o = {.name = m->name,
         .data_dir = "mem",
-        .founders = &w->founders,
+        .founders = m->joins ? &m->cluster : &w->founders,
+        .existing = m->joins,
+        .join = operator_on_join,
+        .join_data = m,
         .token = "t",
         .client_urls = &url,
         .n_client_urls = 1,
@@ -366,7 +429,7 @@ void member_start(struct member *m)
         .disk = wal_mem_disk(m->mem)};
     struct input in = {.kind = INPUT_OPEN, .options = &o, .err = &err};
 
-    if (m->state != MEMBER_DOWN) {
+    if (m->state != MEMBER_DOWN || !operator_prepare(m)) {
         return;
     }
     world_trace(w, "start %s", m->name);

@@ -15,17 +15,20 @@ static struct link *link_of(struct world *w, uint32_t from, uint32_t to)
     return &w->links[from][to];
 }
 
-static uint32_t index_of(struct world *w, uint64_t id)
+/* False: nobody runs under that id, not yet or not any more. */
+static bool find_slot(const struct world *w, uint64_t id, uint32_t *ret)
 {
     for (uint32_t i = 0; i < w->n; i++) {
         if (w->members[i].id == id) {
-            return i;
+            *ret = i;
+            return true;
         }
     }
-    world_fail(w, "network: a frame for %016" PRIx64 ", who is no member", id);
+    return false;
 }
 
-/* Does a take b for the member that it knows? One that is down cannot say. */
+/* Does a take b for the member that it knows, or for one that it has not heard of yet? One that is
+ * down cannot say. */
 static bool knows(const struct member *a, const struct member *b)
 {
     const struct store_member *known;
@@ -33,8 +36,15 @@ static bool knows(const struct member *a, const struct member *b)
     if (a->core == NULL) {
         return true;
     }
-    known = members_find(core_members(a->core), b->id);
-    return known != NULL && (known->incarnation == 0 || known->incarnation == b->incarnation);
+    known = members_find(core_links(a->core), b->id);
+    return known != NULL ? known->incarnation == 0 || known->incarnation == b->incarnation
+                         : !members_is_removed(core_links(a->core), b->id);
+}
+
+/* It has an address: its table lists it, or the other one has come by. */
+static bool can_dial(const struct member *a, const struct member *b)
+{
+    return a->w->links[a->i][b->i].met || members_find(core_links(a->core), b->id) != NULL;
 }
 
 /* Both sides of a connection say who they are when it begins, and each may refuse the other. */
@@ -106,11 +116,11 @@ static void env_send(void *data, uint64_t to_id, struct buf *const *parts, size_
 {
     struct member *m = data;
     struct world *w = m->w;
-    uint32_t to = index_of(w, to_id);
+    uint32_t to;
     size_t len = 0, at = 0;
     struct buf *body;
 
-    if (member_is_mute(m)) {
+    if (member_is_mute(m) || !find_slot(w, to_id, &to) || !can_dial(m, &w->members[to])) {
         return;
     }
     for (size_t i = 0; i < n_parts; i++) {
@@ -131,9 +141,9 @@ static void env_flush(void *data _unused_) {}
 static bool env_connected_since(void *data, uint64_t peer, uint64_t since_ms)
 {
     struct member *m = data;
-    uint32_t to = index_of(m->w, peer);
+    uint32_t to;
 
-    return net_reaches(m->w, m->i, to) &&
+    return find_slot(m->w, peer, &to) && net_reaches(m->w, m->i, to) &&
         link_of(m->w, m->i, to)->up_since_us * m->clock_permille / 1000 / SIM_MS <= since_ms;
 }
 
@@ -198,10 +208,16 @@ static void env_stream_open(void *data, uint64_t to_id)
 {
     struct member *m = data;
     struct world *w = m->w;
-    uint32_t to = index_of(w, to_id);
-    struct stream *s = stream_of(w, m->i, to);
-    bool up = net_reaches(w, m->i, to) && net_reaches(w, to, m->i) && is_welcome(w, m->i, to);
+    uint32_t to;
+    struct stream *s;
+    bool up;
 
+    if (!find_slot(w, to_id, &to)) {
+        return; /* it has been removed, and this member will hear of it */
+    }
+    s = stream_of(w, m->i, to);
+    up = net_reaches(w, m->i, to) && net_reaches(w, to, m->i) && is_welcome(w, m->i, to) &&
+        can_dial(m, &w->members[to]);
     if (s->open) {
         close_stream(s);
         push_cut(w, m->i, to, 0);
@@ -220,13 +236,13 @@ static bool env_stream_send(void *data, uint64_t to_id, struct buf *frame_consum
 {
     struct member *m = data;
     struct world *w = m->w;
-    uint32_t to = index_of(w, to_id);
-    struct stream *s = stream_of(w, m->i, to);
+    uint32_t to;
+    struct stream *s = find_slot(w, to_id, &to) ? stream_of(w, m->i, to) : NULL;
     uint64_t at;
 
-    if (member_is_mute(m) || !s->open) {
+    if (s == NULL || member_is_mute(m) || !s->open) {
         buf_unref(frame_consume);
-        return !s->open;
+        return s == NULL || !s->open;
     }
     s->on_way += frame_consume->len;
     at = latency(w, link_of(w, m->i, to));
@@ -239,10 +255,10 @@ static bool env_stream_send(void *data, uint64_t to_id, struct buf *frame_consum
 static void env_stream_close(void *data, uint64_t to_id)
 {
     struct member *m = data;
-    uint32_t to = index_of(m->w, to_id);
-    struct stream *s = stream_of(m->w, m->i, to);
+    uint32_t to;
+    struct stream *s = find_slot(m->w, to_id, &to) ? stream_of(m->w, m->i, to) : NULL;
 
-    if (s->open && !member_is_mute(m)) {
+    if (s != NULL && s->open && !member_is_mute(m)) {
         close_stream(s);
         push_cut(m->w, m->i, to, 0);
     }
@@ -252,10 +268,10 @@ static void env_stream_answer(void *data, uint64_t from_id, struct buf *frame_co
 {
     struct member *m = data;
     struct world *w = m->w;
-    uint32_t from = index_of(w, from_id);
-    struct stream *s = stream_of(w, from, m->i);
+    uint32_t from;
+    struct stream *s = find_slot(w, from_id, &from) ? stream_of(w, from, m->i) : NULL;
 
-    if (member_is_mute(m) || !s->open) {
+    if (s == NULL || member_is_mute(m) || !s->open) {
         buf_unref(frame_consume);
         return;
     }
@@ -267,10 +283,10 @@ static void env_stream_resume(void *data, uint64_t from_id)
 {
     struct member *m = data;
     struct world *w = m->w;
-    uint32_t from = index_of(w, from_id);
-    struct stream *s = stream_of(w, from, m->i);
+    uint32_t from;
+    struct stream *s = find_slot(w, from_id, &from) ? stream_of(w, from, m->i) : NULL;
 
-    if (!member_is_mute(m) && s->open) {
+    if (s != NULL && !member_is_mute(m) && s->open) {
         push_stream(w, EVENT_STREAM_RESUME, from, m->i, w->now_us, s->life, NULL);
     }
 }
@@ -342,14 +358,17 @@ static void deliver_stream_frame(struct world *w, struct event *e)
 
 static void deliver_frame(struct world *w, const struct event *e)
 {
-    struct input in = {
-        .kind = INPUT_FRAME, .from = w->members[e->from].id, .body = buf_bytes(e->body)};
+    struct input in = {.kind = INPUT_FRAME, .from = e->from_id, .body = buf_bytes(e->body)};
     uint8_t type;
 
+    if (e->from_id != w->members[e->from].id) {
+        return; /* its process is gone, and its connections with it */
+    }
     if (link_of(w, e->from, e->to)->cuts != 0 || !is_welcome(w, e->from, e->to)) {
         w->counts.frames_lost++;
         return;
     }
+    link_of(w, e->to, e->from)->met = true;
     type = message_type(in.body);
     if (w->filtered_until[type] > w->now_us) {
         w->counts.frames_lost++;
@@ -365,11 +384,11 @@ static void deliver_frame(struct world *w, const struct event *e)
 void net_deliver(struct world *w, struct event *e)
 {
     struct member *m = &w->members[e->to];
-    struct input in = {.from = w->members[e->from].id};
+    struct input in = {.from = e->from_id};
     const struct stream *sent = stream_of(w, e->to, e->from);
     bool is_mine = e->token == sent->life;
 
-    if (!member_is_up(m) || (e->life != 0 && e->life != m->life)) {
+    if (e->to_id != m->id || !member_is_up(m) || (e->life != 0 && e->life != m->life)) {
         return;
     }
     if (e->body != NULL) {
@@ -444,6 +463,19 @@ void net_purge(struct world *w, uint32_t member)
     }
 }
 
+void net_dial(struct world *w, struct member *m)
+{
+    for (uint32_t k = 0; k < w->n; k++) {
+        struct member *by = &w->members[k];
+
+        if (k != m->i && net_reaches(w, m->i, k) && net_reaches(w, k, m->i) && can_dial(m, by) &&
+            members_is_removed(core_links(by->core), m->id)) {
+            push_signal(w, EVENT_TOLD, k, m->i, latency(w, link_of(w, k, m->i)) - w->now_us);
+            return;
+        }
+    }
+}
+
 void net_reset(struct world *w, uint32_t from, uint32_t to)
 {
     uint64_t after = chance_exp(&w->net, w->set.latency_us);
@@ -467,6 +499,7 @@ void net_on_gone(struct world *w, uint32_t member, bool silent)
         if (k == member) {
             continue;
         }
+        link_of(w, member, k)->met = false;
         if (to->open) {
             close_stream(to);
             push_stream(w, EVENT_STREAM_DOWN, member, k, w->now_us + after, to->life, NULL);

@@ -8,12 +8,13 @@
 #include "buf.h"
 #include "err.h"
 
-enum { SIM_MEMBERS_MAX = 7, SIM_CLIENTS_MAX = 6, SIM_WATCHES_MAX = 8, SIM_KEYS_MAX = 8 };
+enum { SIM_MEMBERS_MAX = 9, SIM_CLIENTS_MAX = 6, SIM_WATCHES_MAX = 8, SIM_KEYS_MAX = 8 };
 
 /* name, what it is */
 #define SIM_SETTINGS(X)                                                                            \
-    X(seed) /* of every stream of chance */                                                        \
-    X(members)                                                                                     \
+    X(seed)    /* of every stream of chance */                                                     \
+    X(members) /* that found the cluster */                                                        \
+    X(spares)  /* machines beside them, which may become members; 0 = no changes of members */     \
     X(clients)                                                                                     \
     X(keys)                                                                                        \
     X(run_ms) /* of faults and load; then everything heals */                                      \
@@ -48,6 +49,7 @@ struct settings {
 
 /* name, arguments; times are milliseconds */
 #define SIM_ITEMS(X)                                                                               \
+    X(mark, "member") /* whoever leads now is member 64 from now on, the next one 65 */            \
     X(kill, "member") /* -9 */                                                                     \
     X(power_cut, "member keep_percent")                                                            \
     X(die_at, "member nth_operation keep_percent")                                                 \
@@ -78,10 +80,17 @@ struct settings {
     X(choose, "otherwise") /* the leader of the newest term, for items to come */                  \
     X(reset, "from to")    /* of the connection */                                                 \
     X(stream_cut, "from to after_bytes")                                                           \
+    X(add, "slot learner via") /* asked of member `via` */                                         \
+    X(promote, "slot via")                                                                         \
+    X(remove, "slot via")     /* slot 64 = whoever leads then */                                   \
+    X(update, "slot via two") /* of its addresses */                                               \
+    X(move_leader, "slot")                                                                         \
+    X(fresh, "slot") /* an empty disk in a machine whose member was removed */                     \
     X(put, "client key")                                                                           \
     X(put_leased, "client key")                                                                    \
     X(get, "client key")                                                                           \
     X(get_stale, "client key")                                                                     \
+    X(list, "client") /* all keys, in parts */                                                     \
     X(del, "client key")                                                                           \
     X(cas, "client key")                                                                           \
     X(grant, "client ttl_s")                                                                       \
@@ -99,12 +108,15 @@ enum item_kind {
         ITEM_END,
     ITEM_FIRST_DISK = ITEM_hang,
     ITEM_FIRST_LINK = ITEM_cut,
+    ITEM_FIRST_CHANGE = ITEM_add,
     ITEM_FIRST_OP = ITEM_put,
 };
 enum { ITEM_ARGS = 4 };
 
 /* As a member of an item: the one that `choose` chose, and + k = the k-th after it. */
 enum { SIM_CHOSEN = 100 };
+/* Of a change: whoever leads when it comes to that. */
+enum { SIM_THE_LEADER = 64 };
 
 struct item {
     uint64_t at_ms;

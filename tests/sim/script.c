@@ -138,8 +138,9 @@ int plan_read(const char *text, struct plan *ret, struct err *reterr)
             return err_set(reterr, DECREE_EBAD_REQUEST, "line %zu cannot be read", number);
         }
     }
-    if (ret->set.members == 0 || ret->set.members > SIM_MEMBERS_MAX ||
-        ret->set.clients > SIM_CLIENTS_MAX || ret->set.keys > SIM_KEYS_MAX) {
+    if (ret->set.members == 0 || ret->set.members + ret->set.spares > SIM_MEMBERS_MAX ||
+        ret->set.spares > SIM_MEMBERS_MAX || ret->set.clients > SIM_CLIENTS_MAX ||
+        ret->set.keys > SIM_KEYS_MAX) {
         plan_deinit(ret);
         return err_set(reterr, DECREE_EBAD_REQUEST, "too many or no members, clients or keys");
     }

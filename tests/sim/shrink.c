@@ -77,6 +77,11 @@ static bool try_setting(
 
 static void shrink_members(struct hunt *h, struct plan *p, struct outcome *o)
 {
+    for (uint64_t n = 0; n < p->set.spares; n++) {
+        if (try_setting(h, p, o, &p->set.spares, n)) {
+            break;
+        }
+    }
     for (uint64_t n = 1; n < p->set.members; n++) {
         if (try_setting(h, p, o, &p->set.members, n)) {
             return;
@@ -98,7 +103,7 @@ static void shrink_settings(struct hunt *h, struct plan *p, struct outcome *o)
     (void)try_setting(h, p, o, &s->slow_permille, 0);
     (void)try_setting(h, p, o, &s->clock_permille, 0);
     (void)try_setting(h, p, o, &s->lose_all, 0);
-    (void)try_setting(h, p, o, &s->core_mask, (UINT64_C(1) << s->members) - 1);
+    (void)try_setting(h, p, o, &s->core_mask, (UINT64_C(1) << (s->members + s->spares)) - 1);
     for (uint64_t ms = s->run_ms / 2; ms > end_ms; ms /= 2) {
         (void)try_setting(h, p, o, &s->run_ms, ms);
     }

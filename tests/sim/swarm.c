@@ -40,7 +40,7 @@ static void add(
 
 static uint64_t member(struct draw *d)
 {
-    return chance_below(&d->chance, d->set->members);
+    return chance_below(&d->chance, d->set->members + d->set->spares);
 }
 
 static uint64_t moment(struct draw *d)
@@ -127,7 +127,8 @@ static void cut(struct draw *d)
 
 static void partition(struct draw *d)
 {
-    uint64_t at = moment(d), mask = between(d, 1, (UINT64_C(1) << d->set->members) - 1);
+    uint64_t at = moment(d),
+             mask = between(d, 1, (UINT64_C(1) << (d->set->members + d->set->spares)) - 1);
 
     add(d, at, ITEM_partition, mask, 0, 0);
     add(d, at + between(d, 100, 2500), ITEM_join, mask, 0, 0);
@@ -321,6 +322,105 @@ static void draw_faults(struct draw *d, uint64_t class_permille)
     }
 }
 
+/* ---- changes of members ---- */
+
+static uint64_t spare(struct draw *d)
+{
+    return d->set->members + chance_below(&d->chance, d->set->spares);
+}
+
+static uint64_t some_start(struct draw *d, uint64_t at, uint64_t slot)
+{
+    at += between(d, 5, 300);
+    add(d, at, ITEM_start, slot, 0, 0);
+    return at;
+}
+
+static void promote(struct draw *d, uint64_t at, uint64_t slot)
+{
+    for (uint64_t n = between(d, 1, 4); n > 0; n--) {
+        at += between(d, 20, 300);
+        add(d, at, ITEM_promote, slot, member(d), 0);
+    }
+}
+
+static void add_member(struct draw *d, uint64_t at, bool learner)
+{
+    uint64_t slot = one_in(d, 4) ? member(d) : spare(d);
+
+    add(d, at, ITEM_fresh, slot, 0, 0);
+    add(d, at, ITEM_add, slot, learner, member(d));
+    if (!one_in(d, 8)) {
+        at = some_start(d, at, slot);
+    }
+    if (learner && !one_in(d, 3)) {
+        promote(d, at, slot);
+    }
+}
+
+static void remove_member(struct draw *d, uint64_t at)
+{
+    uint64_t slot = one_in(d, 4) ? SIM_THE_LEADER : member(d);
+
+    if (slot != SIM_THE_LEADER && one_in(d, 3)) { /* a dead one */
+        add(d, at, ITEM_kill, slot, 0, 0);
+        at += between(d, 10, 500);
+    }
+    add(d, at, ITEM_remove, slot, member(d), 0);
+    if (slot != SIM_THE_LEADER && one_in(d, 2)) { /* and it comes back with its disk */
+        add(d, at + between(d, 50, 800), ITEM_start, slot, 0, 0);
+    }
+}
+
+/* A new one, a learner first, in the place of an old one. */
+static void replace_member(struct draw *d, uint64_t at)
+{
+    uint64_t slot = spare(d);
+
+    add(d, at, ITEM_fresh, slot, 0, 0);
+    add(d, at, ITEM_add, slot, 1, member(d));
+    at = some_start(d, at, slot);
+    promote(d, at, slot);
+    add(d, at + between(d, 200, 1200), ITEM_remove, member(d), member(d), 0);
+}
+
+static void one_change(struct draw *d, uint64_t at)
+{
+    switch (chance_below(&d->chance, 8)) {
+    case 0:
+    case 1:
+        add_member(d, at, one_in(d, 2));
+        break;
+    case 2:
+    case 3:
+        remove_member(d, at);
+        break;
+    case 4:
+        replace_member(d, at);
+        break;
+    case 5:
+        add(d, at, ITEM_update, member(d), member(d), chance_below(&d->chance, 2));
+        break;
+    case 6:
+        add(d, at, ITEM_promote, member(d), member(d), 0);
+        break;
+    default:
+        add(d, at, ITEM_move_leader, member(d), 0, 0);
+        break;
+    }
+}
+
+/* Some at the same time as the one before. */
+static void draw_changes(struct draw *d)
+{
+    uint64_t at = moment(d);
+
+    for (uint64_t n = d->set->spares != 0 ? between(d, 1, 10) : 0; n > 0; n--) {
+        at = one_in(d, 4) ? at + between(d, 0, 20) : moment(d);
+        one_change(d, at);
+    }
+}
+
 /* ---- load ---- */
 
 static enum item_kind draw_op(struct draw *d, const uint64_t weights[], uint64_t total)
@@ -439,7 +539,8 @@ static void draw_settings(struct draw *d)
     s->value_bytes = one_in(d, 4) ? between(d, 100, 3000) : between(d, 1, 100);
     s->buggify = !one_in(d, 4);
     s->core_mask = one_in(d, 2) ? UINT64_MAX : chance_next(&d->chance);
-    s->core_mask &= (UINT64_C(1) << s->members) - 1;
+    s->spares = one_in(d, 3) ? between(d, 1, MIN(SIM_MEMBERS_MAX - s->members, 3ul)) : 0;
+    s->core_mask &= (UINT64_C(1) << (s->members + s->spares)) - 1;
     s->lose_all = one_in(d, 3);
 }
 
@@ -461,5 +562,6 @@ void plan_draw(uint64_t seed, struct plan *ret)
     if (is_scenario) {
         ask_deposed(&d);
     }
+    draw_changes(&d);
     plan_sort(ret);
 }

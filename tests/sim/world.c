@@ -66,6 +66,10 @@ void events_deinit(struct events *q)
 void world_push(struct world *w, struct event e)
 {
     e.at_us = MAX(e.at_us, w->now_us);
+    if (e.kind >= EVENT_FRAME && e.kind < EVENT_ITEM) {
+        e.from_id = w->members[e.from].id;
+        e.to_id = w->members[e.to].id;
+    }
     events_push(&w->events, e);
 }
 
@@ -165,6 +169,9 @@ static void member_step(struct world *w, const struct event *e)
     if (e->kind == EVENT_TICK) {
         in.kind = INPUT_TICK;
         w->counts.ticks++;
+        if (w->n_gone > 0) {
+            net_dial(w, m);
+        }
         world_push(w,
             (struct event){
                 .at_us = w->now_us + w->set.heartbeat_ms * SIM_MS * 1000 / m->clock_permille,
@@ -187,7 +194,7 @@ static void trace_event(struct world *w, const struct event *e)
 {
     static const char *const names[] = {"tick", "turn", "disk", "frame", "unreachable", "link lost",
         "stream ready", "stream reply", "stream down", "stream frame", "stream cut",
-        "stream resume", "stopped", "item", "client", "give up", "watch"};
+        "stream resume", "stopped", "told", "item", "client", "give up", "watch"};
     _Static_assert(ARRAY_SIZE(names) == EVENT_KIND_END, "a name for each kind");
 
     world_trace(w, "%s %u -> %u", names[e->kind], e->from, e->to);
@@ -221,6 +228,11 @@ static void step(struct world *w, struct event *e)
     case EVENT_STOPPED:
         if (e->life == w->members[e->to].life && w->members[e->to].stopping) {
             member_stop(&w->members[e->to]);
+        }
+        break;
+    case EVENT_TOLD:
+        if (e->life == w->members[e->to].life) {
+            operator_removed(&w->members[e->to]);
         }
         break;
     case EVENT_TICK:
@@ -272,7 +284,7 @@ static struct world *world_new(const struct plan *plan, bool trace)
 
     w->plan = plan;
     w->set = plan->set;
-    w->n = (size_t)plan->set.members;
+    w->n = (size_t)(plan->set.members + plan->set.spares);
     w->trace = trace;
     w->net = chance_of(w->set.seed, 1);
     w->disk = chance_of(w->set.seed, 2);
@@ -307,7 +319,7 @@ static void begin(struct world *w)
     }
     net_init(w);
     clients_init(w);
-    for (uint32_t i = 0; i < w->n; i++) {
+    for (uint32_t i = 0; i < w->set.members; i++) {
         member_start(&w->members[i]);
     }
     if (w->plan->n > 0) {

@@ -1,12 +1,17 @@
 /* A cluster in one thread (contracts/reliability.md, "Deterministic simulation for the C code").
  *
- *     plan.h    what happens from outside: faults and load, by time
- *     world.c   the heap of events by (virtual time, sequence), one step after another
- *     member.c  a process: its core, clock, disk, crashes           disk_view.c  what is durable of
- * it net.c     links and snapshot streams between members          fault.c      faults of the plan
- *     client.c  clients of the plan and what they saw               watch.c      the same of
- * watches check.c   what must hold after every step                     end.c        what must hold
- * at last
+ *     plan.h       what happens from outside: faults and load, by time
+ *     world.c      the heap of events by (virtual time, sequence), one step after another
+ *     member.c     a process: its core, clock, disk, crashes
+ *     disk_view.c  what is durable of it
+ *     net.c        links and snapshot streams between members
+ *     fault.c      faults of the plan
+ *     operator.c   changes of the members, and who joins
+ *     client.c     clients of the plan and what they saw
+ *     listing.c    the same of their reads of all keys
+ *     watch.c      the same of watches
+ *     check.c      what must hold after every step
+ *     end.c        what must hold at last
  *
  * The cores are the product's own, from raft to node; all around them is here. Pure: equal plans
  * give equal runs, which the rolling hash of all events proves. Streams of chance are separate for
@@ -47,6 +52,7 @@ enum event_kind {
     EVENT_STREAM_CUT,    /* the same */
     EVENT_STREAM_RESUME, /* the receiver, `to`, has room again for that of `from` */
     EVENT_STOPPED,       /* to: the time to hand over is up */
+    EVENT_TOLD,          /* to: `from` refuses it as one that was removed */
     EVENT_ITEM,          /* the next item of the plan; to is unused */
     EVENT_CLIENT,        /* to = client: time for the next operation */
     EVENT_GIVE_UP,       /* to = client: its call has taken too long */
@@ -58,8 +64,9 @@ struct event {
     uint64_t at_us, sequence;
     enum event_kind kind;
     uint32_t from, to;
-    uint64_t life;  /* of the process that it is meant for; 0 = any */
-    uint64_t token; /* of the stream or attempt */
+    uint64_t life;           /* of the process that it is meant for; 0 = any */
+    uint64_t token;          /* of the stream or attempt */
+    uint64_t from_id, to_id; /* who they were when it was sent */
     struct buf *body;
 };
 
@@ -116,7 +123,10 @@ struct member {
     struct world *w;
     uint32_t i;
     char name[8];
-    uint64_t id, incarnation;
+    uint64_t id, incarnation; /* id 0: it has joined no cluster yet */
+    bool joins;               /* its disk was empty when the cluster was there already */
+    bool removed;             /* it knows that it was: it has stopped */
+    struct members cluster;   /* owned: what its operator last gave as the initial cluster */
     enum member_state state;
     uint64_t life; /* counts processes */
     struct store *core;
@@ -127,9 +137,9 @@ struct member {
     bool turn_due, disk_due, stopping;
     bool may_refuse;   /* its disk was full or failed at some time */
     size_t disk_takes; /* requests of the write under way */
-    bool dying;   /* what the core still does has no effect */
-    bool damaged; /* its disk lost or changed what was durable */
-    bool forgot;  /* its disk is a new one: the others refuse it */
+    bool dying;        /* what the core still does has no effect */
+    bool damaged;      /* its disk lost or changed what was durable */
+    bool forgot;       /* its disk is a new one: the others refuse it */
     uint64_t paused_until, hung_until, slow_until, slow_factor;
     uint64_t clock_permille;
 
@@ -137,6 +147,7 @@ struct member {
     uint64_t *votes; /* owned; [term] = whom it voted for */
     size_t votes_cap;
     uint64_t checked_commit, checked_applied, max_term;
+    uint64_t checked_conf;       /* entry of the configuration that it had at the last look */
     struct raft_entry_id acked;  /* it said last to have the log up to there */
     struct raft_entry_id stable; /* its log told its core that it is durable up to there */
     bool vouched; /* it was stopped cleanly: nothing on its disk can pass for a torn write */
@@ -162,6 +173,7 @@ struct held_frame {
 
 struct link {
     unsigned cuts; /* faults that cut it now */
+    bool met;      /* the sender has heard the other one, whom its table need not list */
     uint64_t mean_us, last_us, up_since_us, clogged_until;
     uint64_t lag_us, lagged_until;
     struct stream stream;
@@ -169,13 +181,16 @@ struct link {
 
 /* ---- clients and watches ---- */
 
+struct listing;
+
 struct attempt {
     struct store_call call;
     struct world *w; /* NULL: nobody waits any more */
     uint32_t client, member;
     uint64_t number; /* history's */
     enum item_kind kind;
-    char key[16], *value; /* owned */
+    char key[16], *value;    /* owned */
+    struct listing *listing; /* owned; of all keys */
     struct compare compare;
     struct txn_op op;
     struct txn_request txn;
@@ -208,6 +223,20 @@ struct watch {
     struct watcher watcher;
 };
 
+/* ---- changes of the members ---- */
+
+enum { SIM_CHANGES_MAX = 4, SIM_GONE_MAX = 64 };
+
+struct change {
+    struct store_call call;
+    struct world *w; /* NULL: it stays with a core that nobody can take down */
+    uint32_t via;
+    size_t place; /* in world.changes */
+    enum item_kind kind;
+    char text[2][24];
+    const char *urls[2];
+};
+
 /* ---- what is known of the cluster ---- */
 
 struct committed {
@@ -233,8 +262,19 @@ struct truth {
     X(frames_lost)                                                                                 \
     X(frames_repeated)                                                                             \
     X(ticks)                                                                                       \
-    X(turns) X(writes) X(calls) X(reads) X(unknown) X(watch_events) X(elections) X(fatals)         \
-        X(refusals) X(entries_committed) X(converged_ms)
+    X(turns)                                                                                       \
+    X(writes)                                                                                      \
+    X(calls)                                                                                       \
+    X(reads)                                                                                       \
+    X(unknown)                                                                                     \
+    X(watch_events)                                                                                \
+    X(elections)                                                                                   \
+    X(fatals)                                                                                      \
+    X(refusals)                                                                                    \
+    X(entries_committed)                                                                           \
+    X(converged_ms)                                                                                \
+    X(changes_refused) X(changes_committed) X(parts) X(joined) X(told_removed)                     \
+        X(came_back_removed)
 
 struct counts {
 #define X(name) uint64_t name;
@@ -258,6 +298,10 @@ struct world {
     struct link links[SIM_MEMBERS_MAX][SIM_MEMBERS_MAX];
     uint64_t filtered_until[RAFT_MSG_TYPE_END];
     struct members founders;
+    struct change *changes[SIM_CHANGES_MAX];
+    struct raft_conf conf;       /* the last one that is committed */
+    uint64_t gone[SIM_GONE_MAX]; /* ids that were members */
+    size_t n_gone;
     struct client clients[SIM_CLIENTS_MAX];
     struct watch watches[SIM_WATCHES_MAX];
     struct history *history;
@@ -313,6 +357,8 @@ static inline bool member_is_mute(const struct member *m)
     return m->dying || m->core == NULL || wal_mem_is_dead(m->mem);
 }
 void member_start(struct member *m);
+/* An empty disk, and all that is known of the old one is forgotten. */
+void member_renew(struct member *m);
 /* keep: as wal_mem_power_cut's. */
 void member_crash(struct member *m, unsigned keep);
 void member_stop(struct member *m);
@@ -358,10 +404,32 @@ void net_deliver(struct world *w, struct event *e);
 void net_on_gone(struct world *w, uint32_t member, bool silent);
 /* Nothing that is on its way from or to it arrives. */
 void net_purge(struct world *w, uint32_t member);
+/* m tries all that it does not reach, and hears from whom knows that it was removed. */
+void net_dial(struct world *w, struct member *m);
 void net_reset(struct world *w, uint32_t from, uint32_t to);
 /* No link takes longer than that on average from now on. */
 void net_heal(struct world *w, uint64_t calm_us);
 bool net_reaches(const struct world *w, uint32_t from, uint32_t to);
+
+/* ---- operator.c ---- */
+
+/* Before it starts: is there anything to start, and with which initial cluster? */
+bool operator_prepare(struct member *m);
+/* core_options.join. */
+int operator_on_join(void *data, const struct members *founders, const struct store_member *self,
+    struct core_join *ret, struct err *reterr);
+bool operator_do(struct world *w, const struct item *x);
+bool operator_is_idle(const struct world *w);
+/* Something that was asked for may still come about. */
+bool operator_may_change(const struct world *w);
+void operator_on_gone(struct world *w, const struct member *m);
+/* m has been told, or has found out, that it is no member any more. */
+void operator_removed(struct member *m);
+/* Whoever is listed and has never run is started. */
+void operator_start_listed(struct world *w);
+/* The machine of that member, w->n when there is none. */
+size_t operator_slot(const struct world *w, uint64_t id);
+bool operator_is_gone(const struct world *w, uint64_t id);
 
 /* ---- fault.c, client.c, watch.c ---- */
 
@@ -379,6 +447,12 @@ void client_give_up(struct world *w, const struct event *e);
 /* That process died with its calls: whoever waits for it does not know. */
 void clients_on_gone(struct world *w, const struct member *m);
 bool clients_are_idle(const struct world *w);
+/* listing.c */
+void listing_ask(struct attempt *a);
+uint64_t listing_begin(struct attempt *a); /* a number of the history */
+void listing_last(struct attempt *a, const struct range_reply *r);
+void listing_end(struct attempt *a, const struct history_reply *reply);
+void listing_free(struct listing *l);
 void watch_do(struct world *w, const struct item *x);
 void watch_step(struct world *w, const struct event *e);
 void watches_on_gone(struct world *w, const struct member *m);
