@@ -37,10 +37,10 @@ static int apply_lease_grant(struct store *s, const struct entry *e, struct stor
  * entry counts only in the term in which leadership was proved (R22). */
 static int apply_lease_expire(struct store *s, const struct entry *e, uint64_t term)
 {
-    core_lease_revoked(s, e->lease_expire.id);
     if (e->lease_expire.term != term) {
         return 0;
     }
+    core_lease_revoked(s, e->lease_expire.id);
     return mvcc_lease_revoke(s->mvcc, e->lease_expire.id, true);
 }
 

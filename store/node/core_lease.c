@@ -11,7 +11,7 @@
 struct expiring {
     struct hmap_node node;
     int64_t id;
-    uint64_t until_ms;
+    uint64_t term; /* leadership that proposed it */
 };
 
 void core_leases_deinit(struct store *s)
@@ -69,7 +69,7 @@ bool core_lease_is_in_doubt(struct store *s, int64_t id)
 {
     struct expiring *x = find_expiring(s, id);
 
-    return (x != NULL && core_now(s) < x->until_ms) || mvcc_lease_is_due(s->mvcc, id, core_now(s));
+    return (x != NULL && x->term == s->status.term) || mvcc_lease_is_due(s->mvcc, id, core_now(s));
 }
 
 /* How long a proposed revoke may take before the lease counts as expired anew. */
@@ -78,7 +78,8 @@ static uint64_t expiry_retry_ms(const struct store *s)
     return 2 * core_election_ms(s);
 }
 
-static void note_expiring(struct store *s, int64_t id)
+/* However long that takes: in this leadership the entry commits, or the leadership ends. */
+static void note_expiring(struct store *s, int64_t id, uint64_t term)
 {
     struct expiring *x = find_expiring(s, id);
 
@@ -87,7 +88,7 @@ static void note_expiring(struct store *s, int64_t id)
         x->id = id;
         hmap_insert(&s->leases.expiring, &x->node, hmap_hash_u64((uint64_t)id));
     }
-    x->until_ms = core_now(s) + expiry_retry_ms(s);
+    x->term = term;
 }
 
 static struct buf *encode_expire(struct store *s, int64_t id, uint64_t term)
@@ -125,7 +126,7 @@ void core_leases_expire(struct store *s, uint64_t term)
     if (core_step(s, &event) == RAFT_OK) {
         log_debug("leases expired n=%zu term=%" PRIu64, event.propose.n, term);
         for (size_t i = 0; i < event.propose.n; i++) {
-            note_expiring(s, ids[i]);
+            note_expiring(s, ids[i], term);
         }
     }
     for (size_t i = 0; i < event.propose.n; i++) {
@@ -141,7 +142,7 @@ static void forget_stale(struct store *s)
          n = hmap_iter(&s->leases.expiring, n)) {
         struct expiring *x = container_of(n, struct expiring, node);
 
-        if (core_now(s) >= x->until_ms) {
+        if (x->term != s->status.term) {
             drop_expiring(s, x);
             return;
         }
