@@ -4,7 +4,8 @@ again and again, while in the background others read a million keys at a time, o
 requests in flight on one connection, or both. Debian's etcd and Decree in turn on the same disk.
 
 Shown are the light client's put and the delay from its put to the event, as p50, p99 and maximum, with
-how many leaders came and went meanwhile, and how much the background got done. Figures drift from hour
+how many leaders and terms came and went meanwhile on any member (a follower that misses heartbeats
+begins a new term, or asks for one), and how much the background got done. Figures drift from hour
 to hour on shared machines; the ratios of one run do not."""
 
 import argparse
@@ -48,6 +49,12 @@ def leader_changes(server):
     return 0.0
 
 
+def elections(cluster):
+    """Of all members: leaders seen so far, terms begun."""
+    return (max(leader_changes(s) for s in cluster.servers),
+            max(int(s.call("/maintenance/status", {}, 30).get("raftTerm", 0)) for s in cluster.servers))
+
+
 def backgrounds(args, endpoint):
     keys = ["--keys", str(args.keys)]
     ranges = ["range", "--endpoints", endpoint, *keys, "--span", str(args.keys), "--streams", "2",
@@ -57,8 +64,8 @@ def backgrounds(args, endpoint):
             ("both", [ranges, puts])]
 
 
-def measure(args, server, loads):
-    before = leader_changes(server)
+def measure(args, cluster, server, loads):
+    before = elections(cluster)
     others = [Background(args, words) for words in loads]
     light = subprocess.run(
         [args.bench, "watch", "--json", "--endpoints", server.url, "--watchers", "1", "--streams",
@@ -67,7 +74,8 @@ def measure(args, server, loads):
     done = [b.result() for b in others]
     if not light.stdout:
         raise Down("the light client: " + light.stderr.strip())
-    return json.loads(light.stdout), done, leader_changes(server) - before
+    return json.loads(light.stdout), done, [
+        after - b for after, b in zip(elections(cluster), before)]
 
 
 def run(args, side, program, results):
@@ -78,7 +86,7 @@ def run(args, side, program, results):
                         "--batch", "100", "--streams", "8", "--value-size", str(args.value_size)],
                        check=True, stdout=subprocess.DEVNULL)
         for name, loads in backgrounds(args, server.url):
-            light, done, changes = measure(args, server, loads)
+            light, done, changes = measure(args, cluster, server, loads)
             results.setdefault(name, {})[side] = (light, done, changes)
             say(f"  {name}: " + show(light, done, changes))
         say(f"  RSS {server.rss_bytes() / 1e6:.0f} MB")
@@ -90,8 +98,8 @@ def figure(f):
 
 def show(light, done, changes):
     text = f"put {figure(light['put'])} ms, event {figure(light['first event'])} ms"
-    if changes:
-        text += f", {changes:.0f} new leaders"
+    if any(changes):
+        text += f", {changes[0]:.0f} new leaders, {changes[1]} new terms"
     for d in done:
         amount = f"{d['ops']} ranges of all" if d["mode"] == "range" else f"{d['ops_per_s']:.0f} puts/s"
         text += f"; beside it {amount}" + (f", {d['errors']} errors" if d["errors"] else "")
