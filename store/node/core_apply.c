@@ -76,6 +76,9 @@ static int apply_decoded(
     struct arena *arena = &s->apply_arena;
 
     if (core_entry_is_stopped(s, e->type)) {
+        if (e->type == ENTRY_LEASE_EXPIRE && e->lease_expire.term == term) {
+            core_lease_revoked(s, e->lease_expire.id); /* void, to be proposed again */
+        }
         return DECREE_ECORRUPT_CLUSTER;
     }
     switch (e->type) {

@@ -72,7 +72,7 @@ bool core_lease_is_in_doubt(struct store *s, int64_t id)
     return (x != NULL && x->term == s->status.term) || mvcc_lease_is_due(s->mvcc, id, core_now(s));
 }
 
-/* How long a proposed revoke may take before the lease counts as expired anew. */
+/* A lease whose revoke could not be proposed, or was void, counts as expired anew after that. */
 static uint64_t expiry_retry_ms(const struct store *s)
 {
     return 2 * core_election_ms(s);
@@ -103,6 +103,22 @@ static struct buf *encode_expire(struct store *s, int64_t id, uint64_t term)
     return b;
 }
 
+/* What a leader has proposed stays in its log, so nothing is proposed twice in a leadership: the
+ * second one could meet a new lease of that id. */
+static size_t without_proposed(struct store *s, uint64_t term, int64_t *ids, size_t n)
+{
+    size_t left = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct expiring *x = find_expiring(s, ids[i]);
+
+        if (x == NULL || x->term != term) {
+            ids[left++] = ids[i];
+        }
+    }
+    return left;
+}
+
 void core_leases_expire(struct store *s, uint64_t term)
 {
     struct raft_proposal batch[EXPIRE_PER_SECOND / 10];
@@ -116,7 +132,8 @@ void core_leases_expire(struct store *s, uint64_t term)
     if (now.role != RAFT_LEADER || now.term != term || !s->leases.promoted) {
         return;
     }
-    event.propose.n = mvcc_lease_expired(s->mvcc, core_now(s), expiry_retry_ms(s), ids, max);
+    event.propose.n = without_proposed(
+        s, term, ids, mvcc_lease_expired(s->mvcc, core_now(s), expiry_retry_ms(s), ids, max));
     if (event.propose.n == 0) {
         return;
     }
