@@ -136,6 +136,7 @@ int snap_files_load(
         f->damaged = true;
         if (rec->passed_over == NULL) {
             rec->passed_over = xstrdup(why.text);
+            rec->passed_over_id = f->id;
         }
     }
     return 0;

@@ -72,6 +72,7 @@ struct wal_recovery {
      * it up to the damage. Nothing was changed: call wal_repair before anything else, or close. */
     char *damage;
     char *passed_over; /* a newer snapshot that is damaged and why; NULL usually; worth a warning */
+    struct wal_snapshot_id passed_over_id; /* the newest of them */
 };
 void wal_recovery_deinit(struct wal_recovery *r);
 

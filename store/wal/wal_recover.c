@@ -382,6 +382,14 @@ static int read_all(struct replay *r, const uint64_t *seqs, size_t n)
 
 /* ---- the whole ---- */
 
+/* A snapshot of this member's own is of entries in its log. A received one may have come from
+ * beyond the log's end or from another line of terms, and been acknowledged before the log was
+ * reset to it: then nothing else here has what it held. */
+static bool log_stands_in(const struct replay *r, struct wal_snapshot_id id)
+{
+    return id.index <= r->last_index && term_of(r, id.index) == id.term;
+}
+
 /* The log and the snapshot together must tell the state without a gap. A snapshot newer than the
  * log, or off its line of terms, was received from the leader; the crash came before the log was
  * reset to it. */
@@ -399,6 +407,12 @@ static int join_snapshot(struct replay *r)
             r->first, rec->snapshot.index,
             rec->passed_over != NULL ? rec->passed_over
                                      : "a newer snapshot or a part of the log is missing");
+    }
+    if (rec->passed_over != NULL && !log_stands_in(r, rec->passed_over_id)) {
+        return err_set(r->reterr, DECREE_ECORRUPT,
+            "the log ends at index %" PRIu64 " and does not hold what the newest snapshot did: "
+            "%s; " WAL_ADVICE,
+            r->last_index, rec->passed_over);
     }
     if (rec->snapshot.index != 0 && r->term_at_snapshot != rec->snapshot.term) {
         drop_entries_from(r, 0);

@@ -315,6 +315,33 @@ TEST(snap, every_flipped_byte_and_every_cut_is_detected_with_its_offset)
     (void)wal_mem_free(m);
 }
 
+/* As when the process ends between a received one and the reset of the log to it. */
+static void assert_not_stood_in_for(struct wal_snapshot_id received, const char *name)
+{
+    struct wal_mem *m = wal_mem_new(1);
+    struct wal *w = log_of_20(m);
+    struct wal_options o = {.dir = "mem", .disk = wal_mem_disk(m)};
+    struct wal_recovery rec;
+    _cleanup_err_ struct err e = {0};
+
+    assert_int_equal(fixture_snapshot(w, at_ten, 5), 0);
+    assert_int_equal(fixture_snapshot(w, received, 5), 0);
+    (void)wal_close(w);
+    wal_mem_bytes(m, WAL_FOLDER_SNAP, name)->data[80] ^= 1;
+    assert_int_equal(wal_open(&o, &w, &rec, &e), DECREE_ECORRUPT);
+    assert_non_null(strstr(e.text, "the log ends at index 20"));
+    assert_non_null(strstr(e.text, name));
+    (void)wal_mem_free(m);
+}
+
+TEST(snap, a_log_does_not_stand_in_for_what_it_never_held)
+{
+    assert_not_stood_in_for((struct wal_snapshot_id){.term = 2, .index = 600},
+        "0000000000000002-0000000000000258.snap");
+    assert_not_stood_in_for(
+        (struct wal_snapshot_id){.term = 7, .index = 15}, "0000000000000007-000000000000000f.snap");
+}
+
 TEST(snap, an_older_one_stands_in_for_a_damaged_one)
 {
     struct wal_mem *m = wal_mem_new(1);
@@ -434,6 +461,7 @@ TEST_MAIN(UNIT(snap, what_was_written_is_read_piece_by_piece), UNIT(snap, pieces
     UNIT(snap, an_io_error_at_any_step_is_reported_and_hurts_nothing),
     UNIT(snap, the_power_may_fail_at_any_step),
     UNIT(snap, every_flipped_byte_and_every_cut_is_detected_with_its_offset),
+    UNIT(snap, a_log_does_not_stand_in_for_what_it_never_held),
     UNIT(snap, an_older_one_stands_in_for_a_damaged_one),
     UNIT(snap, a_damaged_one_without_a_stand_in_is_refused),
     UNIT(snap, a_newer_format_is_refused_by_its_number),
