@@ -145,6 +145,7 @@ static void judge(struct store *s)
     if (k->n_answers < 2) {
         log_debug("nobody answered in time, nothing was compared index=%" PRIu64, k->round);
     } else {
+        MARK("members_compared");
         k->rounds++;
         if (votes_for(k, best->hash) != k->n_answers) {
             accuse(s, best, raft_conf(s->raft)->n);
@@ -245,10 +246,11 @@ void core_check_tick(struct store *s)
         k->due_ms = now + HASH_CHECK_MS;
         return;
     }
-    if (k->round != 0 && now - k->begun_ms > HASH_WAIT_MS) {
+    if (k->round != 0 && (now - k->begun_ms > HASH_WAIT_MS || BUGGIFY("compare_without_some"))) {
         judge(s);
     }
-    if (k->round == 0 && now >= k->due_ms && k->hasher == NULL && raft_conf(s->raft)->n > 1) {
+    if (k->round == 0 && (now >= k->due_ms || BUGGIFY("compare_early")) && k->hasher == NULL &&
+        raft_conf(s->raft)->n > 1) {
         begin_round(s);
     }
 }

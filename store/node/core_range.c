@@ -36,8 +36,8 @@ static bool next_slice(struct store *s, struct store_call *c, struct store_reply
     }
     ret->header = store_header(s);
     ret->header.revision = c->revision_;
-    return mvcc_reader_next(
-        c->reader_, RANGE_SLICE_KEYS, RANGE_SLICE_BYTES, s->ranges.kvs, &ret->range);
+    return mvcc_reader_next(c->reader_, BUGGIFY("next_slice") ? 1 : RANGE_SLICE_KEYS,
+        RANGE_SLICE_BYTES, s->ranges.kvs, &ret->range);
 }
 
 /* It has not begun to answer and needs more than one slice. */

@@ -211,7 +211,7 @@ static const char *is_hopeless(const struct store *s, const struct snap_send *x)
             ? "it has all of it and does not answer"
             : NULL;
     }
-    if (idle_ms > SNAP_STALL_MS) {
+    if (idle_ms > SNAP_STALL_MS || (idle_ms > 0 && BUGGIFY("stream_impatient"))) {
         return "no progress for 30 s";
     }
     if (x->state == SEND_OPENING) {
