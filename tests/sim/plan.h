@@ -49,7 +49,6 @@ struct settings {
 
 /* name, arguments; times are milliseconds */
 #define SIM_ITEMS(X)                                                                               \
-    X(mark, "member") /* whoever leads now is member 64 from now on, the next one 65 */            \
     X(kill, "member") /* -9 */                                                                     \
     X(power_cut, "member keep_percent")                                                            \
     X(die_at, "member nth_operation keep_percent")                                                 \
