@@ -374,11 +374,11 @@ static void node_on_stranger(void *data, uint64_t from, const char *urls)
     }
 }
 
-static void node_on_question(void *data, struct strbuf *out)
+static bool node_on_question(void *data, struct strbuf *out)
 {
     struct node *n = data;
 
-    core_join_answer(n->core, out);
+    return core_join_answer(n->core, out);
 }
 
 /* Kept until the turn, which is no call of the links. */

@@ -59,8 +59,8 @@ struct peers_ops {
     /* One knocks that is not known here and says where it is reached: with peers_meet it becomes a
      * member as far as links go. This member may be far behind, and the other one its leader. */
     void (*stranger)(void *data, uint64_t from, const char *urls);
-    /* What one that wants to join is told. */
-    void (*members)(void *data, struct strbuf *out);
+    /* What one that wants to join is told; false: this member does not know it yet. */
+    bool (*members)(void *data, struct strbuf *out);
     /* Another member says that this one must stay away, for good. */
     void (*refused)(void *data, uint64_t by, enum peer_refusal refusal, const char *why);
 };

@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "peer_hello.h"
+#include "peer_internal.h"
 
 /* Thirty-one members with all their URLs, names and removed ids. */
 enum { ANSWER_BYTES_MAX = 2 << 20, READ_BYTES = 16 << 10 };
@@ -56,6 +57,9 @@ int peer_fetch_parse(struct bytes b, struct strbuf *ret, struct err *reterr)
     }
     if (!a.done) {
         return err_set(reterr, DECREE_EBAD_REQUEST, "what it answered is no HTTP, or not whole");
+    }
+    if (parser.status_code == PEER_STATUS_JOINING) {
+        return err_set(reterr, DECREE_EBAD_REQUEST, "it has not joined the cluster itself yet");
     }
     if (parser.status_code != 200) {
         return err_set(reterr, DECREE_EBAD_REQUEST,

@@ -112,7 +112,10 @@ static void tell_members(struct peer_in *in)
     _cleanup_strbuf_ struct strbuf table = {0};
     _cleanup_strbuf_ struct strbuf answer = {0};
 
-    p->ops->members(p->data, &table);
+    if (!p->ops->members(p->data, &table)) {
+        refuse(in, PEER_STATUS_JOINING, "this member has not joined the cluster itself yet");
+        return;
+    }
     peer_hello_members(strbuf_bytes(&table), &answer);
     write_text(in, &answer);
     peer_in_end(in, false);

@@ -130,7 +130,9 @@ int operator_on_join(void *data, const struct members *founders, const struct st
         if (!can_ask(m, of)) {
             continue;
         }
-        core_join_answer(of->core, &answer);
+        if (!core_join_answer(of->core, &answer)) {
+            continue;
+        }
         if (members_answer_decode(strbuf_bytes(&answer), &join.cluster_id, &join.members) < 0) {
             world_fail(m->w, "join: %s answers what nobody can read", of->name);
         }

@@ -269,10 +269,11 @@ static void on_stranger(void *data, uint64_t from, const char *urls)
     }
 }
 
-static void on_question(void *data, struct strbuf *out)
+static bool on_question(void *data, struct strbuf *out)
 {
     (void)data;
     strbuf_append_str(out, "the members");
+    return true;
 }
 
 static void on_refused(void *data, uint64_t by, enum peer_refusal refusal, const char *why)
