@@ -145,6 +145,7 @@ struct leases {
     bool promoted;
     bool expiry_wanted;
     struct hmap expiring;   /* struct expiring by lease id: revokes under way */
+    struct hmap asked;      /* questions of followers that are calls here, by sequence */
     unsigned forward_ticks; /* since questions on their way were last asked again */
 };
 

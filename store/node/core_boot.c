@@ -629,6 +629,7 @@ struct store *core_close(struct store *s)
     core_reads_deinit(s);
     core_ranges_deinit(s);
     core_leases_deinit(s);
+    hmap_deinit(&s->leases.asked);
     hmap_deinit(&s->calls.by_id);
     core_replays_deinit(s);
     raft_free(s->raft);

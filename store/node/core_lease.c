@@ -251,10 +251,25 @@ void core_lease_forward(struct store *s, struct store_call *c)
 
 /* A follower's question as a call of this member. */
 struct asked {
+    struct hmap_node node; /* in leases.asked by sequence */
     struct store *s;
     uint64_t from, sequence;
     struct store_call call;
 };
+
+/* A question is asked again and again until it is answered; it is one call here all the same. */
+static bool is_asked(const struct store *s, uint64_t from, uint64_t sequence)
+{
+    for (struct hmap_node *n = hmap_first(&s->leases.asked, hmap_hash_u64(sequence)); n != NULL;
+         n = hmap_next_same(n)) {
+        const struct asked *a = container_of(n, struct asked, node);
+
+        if (a->from == from && a->sequence == sequence) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static void send_answer(struct store *s, uint64_t to, const struct lease_answer *answer)
 {
@@ -286,6 +301,7 @@ static void asked_on_reply(struct store_call *call, int status, const struct sto
         answer.reply = reply->lease;
     }
     send_answer(a->s, a->from, &answer);
+    hmap_remove(&a->s->leases.asked, &a->node);
     free(a);
 }
 
@@ -304,10 +320,15 @@ void core_on_lease_ask(struct store *s, uint64_t from, struct bytes body)
                 .status = core_leads(s) ? DECREE_ETOO_MANY_REQUESTS : DECREE_ENOT_LEADER});
         return;
     }
+    if (is_asked(s, from, ask.sequence)) {
+        MARK("lease_asked_again");
+        return;
+    }
     a = xcalloc(1, sizeof(*a));
     a->s = s;
     a->from = from;
     a->sequence = ask.sequence;
+    hmap_insert(&s->leases.asked, &a->node, hmap_hash_u64(a->sequence));
     a->call.cb = asked_on_reply;
     a->call.data = a;
     if (ask.keepalive) {
