@@ -233,6 +233,17 @@ static const uint8_t *whole_label(const uint8_t page[WAL_PAGE_BYTES], bool *ret_
     return NULL;
 }
 
+bool wal_segment_salt(struct bytes head, uint64_t *ret)
+{
+    bool damaged;
+    const uint8_t *p = head.len >= WAL_PAGE_BYTES ? whole_label(head.data, &damaged) : NULL;
+
+    if (p != NULL) {
+        *ret = get_u64(p + AT_SALT);
+    }
+    return p != NULL;
+}
+
 static int check_label(
     const uint8_t *p, uint64_t seq, const char *name, struct wal_label *ret, struct err *reterr)
 {

@@ -72,6 +72,10 @@ enum wal_name_kind {
 void wal_segment_name(char name[WAL_SEGMENT_NAME_MAX], enum wal_name_kind kind, uint64_t seq);
 enum wal_name_kind wal_segment_parse(const char *name, uint64_t *ret_seq);
 
+/* What the records of a segment are salted with, from its first bytes; false when no copy of its
+ * header is whole. For those that look at a disk from outside. */
+bool wal_segment_salt(struct bytes head, uint64_t *ret);
+
 /* Prepares a segment from nothing; `records` (may be empty) stand in it from the start. On
  * failure nothing is left, or a .prep that the next try removes. *ret_step names what failed, for
  * messages. -ECANCELED when *stop turned true meanwhile; NULL = cannot be stopped. */

@@ -8,8 +8,6 @@
 #include "wal_record.h"
 #include "wal_segment.h"
 
-enum { AT_SALT = 24 /* in a segment's header page: wal_segment.c */ };
-
 void view_deinit(struct disk_view *v)
 {
     free(v->terms);
@@ -84,13 +82,17 @@ static void read_on(struct disk_view *v, uint64_t number, struct bytes b, struct
 {
     struct view_file *f = file_of(v, number);
     struct wal_record r;
+    uint64_t salt;
 
     if (b.len < WAL_RECORDS_START) {
         return;
     }
-    if (f->at == 0 || f->salt != get_u64(b.data + AT_SALT)) {
-        f->salt = get_u64(b.data + AT_SALT);
+    if (wal_segment_salt(b, &salt) && (f->at == 0 || f->salt != salt)) {
+        f->salt = salt;
         f->at = WAL_RECORDS_START;
+    }
+    if (f->at == 0) {
+        return;
     }
     while (f->at + WAL_RECORD_HEADER_BYTES <= b.len &&
         wal_record_decode_header(b.data + f->at, f->salt, f->at, &r) && r.epoch >= v->epoch) {
