@@ -9,7 +9,8 @@
  * APPEND_REPLY     own         accepted: index = durable and matching up to here;
  *                              rejected: index = the prev refused, hint = where the logs may meet
  * HEARTBEAT        own         commit = min(match, commit); context = read round or 0;
- *                              index = match: what this member acknowledged
+ *                              index = match: what this member acknowledged; prev = the entry
+ *                              there, if it is still known
  * HEARTBEAT_REPLY  own         context as received; index = matching up to here, durable or not
  * PROPOSE          own: the leadership it is meant for; entries: types and payloads, no ids
  * READ             own         context = of the asker

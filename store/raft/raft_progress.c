@@ -343,6 +343,14 @@ static void flush_peer(struct raft *r, struct raft_peer *p, struct raft_update *
     }
 }
 
+/* Of an entry still known; else {0, 0}. */
+static struct raft_entry_id known_id(const struct raft *r, uint64_t index)
+{
+    uint64_t term = raft_log_term(&r->log, index);
+
+    return (struct raft_entry_id){.term = term, .index = term != 0 ? index : 0};
+}
+
 void raft_peers_flush(struct raft *r, struct raft_update *ret)
 {
     for (size_t i = 0; i < r->n_peers; i++) {
@@ -356,6 +364,7 @@ void raft_peers_flush(struct raft *r, struct raft_update *ret)
 
             m.commit = MIN(p->match, r->commit);
             m.index = p->match;
+            m.prev = known_id(r, p->match);
             m.context = raft_reads_nonce(r);
             raft_msg_push(r, &m);
             raft_repair_beat(r, p);

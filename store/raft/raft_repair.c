@@ -42,8 +42,9 @@
  * follow one another share a member between any two majorities, here one that confirmed L, has an
  * entry of L's term, and refuses a log that lacks it; and if C's log has it, it is L's log.
  *
- * A member can be told by the leader as well that it has lost something: heartbeats say up to where
- * it acknowledged entries in this leadership, and who has less was given an old disk (F19). */
+ * A member can be told by the leader as well that it has lost something: heartbeats say up to which
+ * entry it acknowledged the log in this leadership, and who has less, or another entry there, was
+ * given an old disk (F19). */
 #include "raft_internal.h"
 
 /* ---- the member under repair ---- */
@@ -173,7 +174,11 @@ void raft_on_repair_goal(struct raft *r, const struct raft_msg *m)
 
 void raft_repair_check_loss(struct raft *r, const struct raft_msg *heartbeat)
 {
-    if (heartbeat->index > raft_log_last(&r->log) && !raft_is_repairing(r)) {
+    struct raft_entry_id acked = heartbeat->prev;
+    bool lost = heartbeat->index > raft_log_last(&r->log) ||
+        (acked.index >= raft_log_first(&r->log) && !raft_log_has(&r->log, acked));
+
+    if (lost && !raft_is_repairing(r)) {
         raft_repair_begin(r);
     }
 }
