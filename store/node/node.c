@@ -7,19 +7,16 @@
  * The log's thread wakes the loop through an async handle. */
 #include "node.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <sys/random.h>
 
 #include "alloc.h"
 #include "clock.h"
-#include "file.h"
 #include "log.h"
 #include "node_core.h"
 #include "node_join.h"
+#include "node_notes.h"
 #include "peer.h"
 
 enum {
@@ -38,10 +35,6 @@ enum {
 
 #define QUOTA_BYTES ((uint64_t)2 << 30)
 #define TOKEN_DEFAULT "etcd-cluster"
-#define INCARNATION_FILE "incarnation"
-/* --force-new-cluster has been obeyed and not been taken away since. */
-#define FORCED_FILE "forced-new-cluster"
-enum { INCARNATION_TEXT = 17 /* hex digits and a newline */ };
 
 /* RUNNING --node_stop--> LEAVING, while a leader hands over --> STOPPING */
 enum node_state { NODE_OPENING, NODE_RUNNING, NODE_LEAVING, NODE_STOPPING };
@@ -53,7 +46,7 @@ struct node {
     struct peers *peers; /* NULL until the identity is known, and after they are closed */
     struct core_env env;
     uint64_t chance;
-    char *forced_dir; /* owned; where to note that the option was obeyed; NULL: nowhere */
+    bool force_due; /* the cluster is being forced, and that it was is to be noted */
     uv_check_t check;
     uv_prepare_t prepare;
     uv_idle_t idle; /* active while poll must not wait */
@@ -209,24 +202,12 @@ static void tell_own_urls(struct node *n, const struct members *members)
     peers_set_self(n->peers, strbuf_cstr(&urls));
 }
 
-/* Behind the entry, so that a crash between them only asks for it once more. */
 static void note_forced(struct node *n)
 {
-    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
-    _cleanup_err_ struct err err = {0};
-    _cleanup_close_ int dir_fd = -1;
-
-    if (n->forced_dir == NULL || core_is_forcing(n->core)) {
-        return;
+    if (n->force_due && !core_is_forcing(n->core)) {
+        n->force_due = false;
+        node_force_note(n->data_dir);
     }
-    dir_fd = open(n->forced_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir_fd < 0 || file_replace_at(dir_fd, FORCED_FILE, BYTES_LITERAL(""), &attrs, &err) < 0) {
-        log_error("--force-new-cluster: take the option away before the next start, that it was "
-                  "obeyed cannot be noted: %s",
-            err.text != NULL ? err.text : strerror(errno));
-    }
-    free(n->forced_dir);
-    n->forced_dir = NULL;
 }
 
 static void env_members_changed(void *data)
@@ -537,7 +518,6 @@ static void node_free_if_done(struct node *n)
     free(n->data_dir);
     free(n->name);
     free(n->ended_why);
-    free(n->forced_dir);
     free(n);
     if (stopped != NULL) {
         stopped(data);
@@ -658,23 +638,6 @@ static int node_on_join(void *data, const struct members *founders, const struct
     return node_join_ask(founders, self, ret, reterr);
 }
 
-/* An option left in a unit file must not throw out again the members that were added since. */
-static void decide_force(struct node *n, const struct node_options *o)
-{
-    _cleanup_free_ char *path = xasprintf("%s/%s", o->data_dir, FORCED_FILE);
-    bool done = access(path, F_OK) == 0;
-
-    if (o->force_new_cluster && !done) {
-        n->forced_dir = xstrdup(o->data_dir);
-    } else if (o->force_new_cluster) {
-        log_warn("--force-new-cluster: this was done at an earlier start and is not done again: "
-                 "take the option away dir=%s",
-            o->data_dir);
-    } else if (done) {
-        (void)unlink(path);
-    }
-}
-
 static int open_core(struct node *n, const struct node_options *o, struct err *reterr)
 {
     struct members founders;
@@ -685,7 +648,7 @@ static int open_core(struct node *n, const struct node_options *o, struct err *r
         .existing = o->initial_cluster_existing,
         .join = node_on_join,
         .join_data = n,
-        .force_new_cluster = n->forced_dir != NULL,
+        .force_new_cluster = n->force_due,
         .peer_urls = o->initial_advertise_peer_urls,
         .n_peer_urls = o->n_initial_advertise_peer_urls,
         .client_urls = o->advertise_client_urls,
@@ -707,66 +670,16 @@ static int open_core(struct node *n, const struct node_options *o, struct err *r
     return err;
 }
 
-static int write_incarnation(int dir_fd, uint64_t incarnation, struct err *reterr)
-{
-    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
-    char text[INCARNATION_TEXT + 1];
-
-    (void)snprintf(text, sizeof(text), "%016" PRIx64 "\n", incarnation);
-    return file_replace_at(dir_fd, INCARNATION_FILE, bytes_str(text), &attrs, reterr);
-}
-
-/* The number that tells this data directory from one made later under the same name. */
-static int make_incarnation(int dir_fd, struct node *n, uint64_t *ret, struct err *reterr)
-{
-    do {
-        *ret = env_random(n);
-    } while (*ret == 0);
-    return write_incarnation(dir_fd, *ret, reterr);
-}
-
-static uint64_t parse_incarnation(const char *text)
-{
-    char *end;
-    uint64_t incarnation = strtoull(text, &end, 16);
-
-    return *end == '\n' ? incarnation : 0;
-}
-
 static int load_incarnation(struct node *n, const char *data_dir, uint64_t *ret, struct err *reterr)
 {
-    _cleanup_close_ int dir_fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_strbuf_ struct strbuf text = {0};
     const struct store_member *self = members_find(core_members(n->core), core_id(n->core));
-    int err;
+    uint64_t fresh;
 
-    if (dir_fd < 0) {
-        return err_set(reterr, -errno, "%s: %s", data_dir, strerror(errno));
-    }
-    err = core_is_new(n->core)
-        ? -ENOENT
-        : file_read_at(dir_fd, INCARNATION_FILE, INCARNATION_TEXT, &text, reterr);
-    if (err == -ENOENT) {
-        /* New, or it crashed between its first write and this one. */
-        if (reterr != NULL) {
-            err_clear(reterr);
-        }
-        return make_incarnation(dir_fd, n, ret, reterr);
-    }
-    if (err < 0) {
-        return err_prefix(reterr, "%s", data_dir);
-    }
-    *ret = parse_incarnation(strbuf_cstr(&text));
-    if (self != NULL && self->incarnation != 0 && self->incarnation != *ret) {
-        /* The log of this very directory says so, and has checksums. */
-        log_warn("the file %s/%s is damaged: written again", data_dir, INCARNATION_FILE);
-        *ret = self->incarnation;
-        return write_incarnation(dir_fd, *ret, reterr);
-    }
-    if (*ret == 0) {
-        return err_set(reterr, DECREE_ECORRUPT, "%s/%s: not a number", data_dir, INCARNATION_FILE);
-    }
-    return 0;
+    do {
+        fresh = env_random(n);
+    } while (fresh == 0);
+    return node_incarnation_load(
+        data_dir, core_is_new(n->core), self != NULL ? self->incarnation : 0, fresh, ret, reterr);
 }
 
 static int open_peers(struct node *n, const struct node_options *o, struct err *reterr)
@@ -848,7 +761,7 @@ int node_open(
     init_handles(n);
     err = node_check_removed(o.data_dir, o.name, reterr);
     if (err == 0) {
-        decide_force(n, &o);
+        n->force_due = node_force_is_due(o.data_dir, o.force_new_cluster);
         err = open_core(n, &o, reterr);
     }
     if (err == 0) {

@@ -1,19 +1,13 @@
 #include "node_join.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 
 #include "alloc.h"
-#include "file.h"
-#include "log.h"
 #include "peer.h"
 
 enum { ASK_MS = 5000 /* a person waits, and starts it again */ };
-
-#define REMOVED_FILE "removed"
-enum { REMOVED_BYTES_MAX = 256 };
 
 /* ---- asking ---- */
 
@@ -100,34 +94,4 @@ int node_join_ask(const struct members *founders, const struct store_member *sel
     }
     strbuf_deinit(&a.why);
     return err;
-}
-
-/* ---- the mark ---- */
-
-void node_mark_removed(const char *data_dir, uint64_t id, uint64_t cluster_id)
-{
-    static const struct file_attrs attrs = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
-    _cleanup_close_ int dir_fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_free_ char *text =
-        xasprintf("member %016" PRIx64 " of cluster %016" PRIx64, id, cluster_id);
-    _cleanup_err_ struct err err = {0};
-
-    if (dir_fd < 0 || file_replace_at(dir_fd, REMOVED_FILE, bytes_str(text), &attrs, &err) < 0) {
-        log_warn("%s: the mark of a removed member could not be written: %s", data_dir,
-            err.text != NULL ? err.text : strerror(errno));
-    }
-}
-
-int node_check_removed(const char *data_dir, const char *name, struct err *reterr)
-{
-    _cleanup_close_ int dir_fd = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_strbuf_ struct strbuf text = {0};
-
-    if (dir_fd < 0 || file_read_at(dir_fd, REMOVED_FILE, REMOVED_BYTES_MAX, &text, NULL) < 0) {
-        return 0;
-    }
-    return err_set(reterr, DECREE_EINVALID_CONFIG,
-        "%s belongs to %s, which has been removed from the cluster: it must not come back; remove "
-        "the directory, then add the member anew (decree member add %s --peer-urls URL)",
-        data_dir, strbuf_cstr(&text), name);
 }
