@@ -9,239 +9,13 @@
 #include "proto_guard.h"
 #include "route.h"
 #include "rpc_parts.h"
+#include "rpc_reply.h"
 #include "snapshot_stream.h"
 #include "watch_stream.h"
-
-enum { PREFIX_BYTES = 5 /* compressed flag, length */ };
-
-static size_t method_index(const struct method *m)
-{
-    return (size_t)(m - methods);
-}
 
 static struct exchange *exchange_of(struct rpc *rpc)
 {
     return container_of(rpc, struct exchange, rpc);
-}
-
-/* ---- ending ---- */
-
-static void count_end(struct exchange *ex, int status)
-{
-    decree_assert(status >= 0 && status < GRPC_CODES);
-    if (ex->rpc.method != NULL) {
-        ex->api->counters.methods[method_index(ex->rpc.method)].handled[status]++;
-    }
-}
-
-static const char *arena_text(struct exchange *ex, struct strbuf *text)
-{
-    struct bytes copy = arena_copy(&ex->arena, strbuf_bytes(text));
-
-    return copy.data != NULL ? (const char *)copy.data : "out of request memory";
-}
-
-static void end_grpc(struct exchange *ex, int status, const char *text)
-{
-    _cleanup_strbuf_ struct strbuf message = {0};
-
-    ex->grpc_status = status;
-    if (text != NULL && *text != '\0') {
-        grpc_percent_encode(&message, bytes_str(text));
-        ex->grpc_message = arena_text(ex, &message);
-    }
-    if (!ex->responded) {
-        exchange_respond(ex, 200, "application/grpc");
-    }
-    exchange_done(ex);
-}
-
-static void end_json(struct exchange *ex, int status, const char *text)
-{
-    _cleanup_strbuf_ struct strbuf body = {0};
-
-    if (!ex->responded) {
-        if (status == GRPC_OK) {
-            exchange_page(ex, 200, "application/json", (struct bytes){0});
-            return;
-        }
-        json_error_body(&body, status, text);
-        exchange_page(ex, err_http_status(status), "application/json", strbuf_bytes(&body));
-        return;
-    }
-    if (status != GRPC_OK) {
-        json_stream_error(&body, status, text);
-        segq_append(&ex->out, body.data, body.len);
-    }
-    exchange_done(ex);
-}
-
-/* The call is with the store, or not any more. */
-static void set_calling(struct exchange *ex, bool calling)
-{
-    struct rpc *rpc = &ex->rpc;
-
-    decree_assert(rpc->calling != calling);
-    rpc->calling = calling;
-    if (calling) {
-        ex->conn->call_bytes += rpc->call_bytes;
-    } else {
-        ex->conn->call_bytes -= rpc->call_bytes;
-    }
-}
-
-static void let_go(struct exchange *ex)
-{
-    struct rpc *rpc = &ex->rpc;
-
-    if (rpc->calling) {
-        set_calling(ex, false);
-        store_cancel(ex->api->store, &rpc->call);
-    }
-    if (rpc->watch != NULL) {
-        rpc->watch = watch_stream_free(rpc->watch);
-    }
-    rpc->snapshot = snapshot_stream_free(rpc->snapshot);
-    list_del(&rpc->queue_link);
-    arena_deinit(&rpc->message);
-    rpc_parts_drop(ex);
-}
-
-void rpc_end(struct exchange *ex, int grpc_status, const char *text)
-{
-    decree_assert(!ex->done);
-    let_go(ex);
-    count_end(ex, grpc_status);
-    if (ex->rpc.json) {
-        end_json(ex, grpc_status, text);
-    } else {
-        end_grpc(ex, grpc_status, text);
-    }
-}
-
-void rpc_fail(struct exchange *ex, int code)
-{
-    rpc_end(ex, err_grpc_status(code), err_text(code));
-}
-
-/* ---- sending ---- */
-
-static void count_sent(struct exchange *ex, size_t bytes)
-{
-    ex->api->counters.methods[method_index(ex->rpc.method)].sent++;
-    ex->api->counters.sent_bytes += bytes;
-}
-
-void rpc_put_prefix(struct pbw *w, size_t len)
-{
-    uint8_t prefix[PREFIX_BYTES] = {
-        0, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
-
-    pbw_raw(w, bytes_make(prefix, sizeof(prefix)));
-}
-
-static void send_grpc(struct exchange *ex, struct pbw *w, struct buf *const *list, size_t n)
-{
-    size_t len = pbw_size(w), at;
-    struct buf *head;
-
-    for (size_t i = 0; i < n; i++) {
-        len += list[i]->len;
-    }
-    rpc_put_prefix(w, len);
-    head = pbw_take(w, &at);
-    if (n == 0) {
-        segq_append_buf(&ex->out, head, at);
-    } else {
-        segq_append(&ex->out, head->data + at, head->len - at);
-        buf_unref(head);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (list[i]->len <= 1024) {
-            segq_append(&ex->out, list[i]->data, list[i]->len);
-        } else {
-            segq_append_buf(&ex->out, buf_ref(list[i]), 0);
-        }
-    }
-    count_sent(ex, len + PREFIX_BYTES);
-}
-
-static void json_list(struct segq *out, const char *name, struct buf *const *list, size_t n)
-{
-    segq_append_str(out, "\"");
-    segq_append_str(out, name);
-    segq_append_str(out, "\":[");
-    for (size_t i = 0; i < n; i++) {
-        if (i > 0) {
-            segq_append_str(out, ",");
-        }
-        if (list[i]->len <= 1024) {
-            segq_append(out, list[i]->data, list[i]->len);
-        } else {
-            segq_append_buf(out, buf_ref(list[i]), 0);
-        }
-    }
-    segq_append_str(out, "]");
-}
-
-static void send_json(
-    struct exchange *ex, struct pbw *w, const char *name, struct buf *const *list, size_t n)
-{
-    const struct method *m = ex->rpc.method;
-    _cleanup_strbuf_ struct strbuf text = {0};
-    bool any;
-
-    if (method_streams_replies(m)) {
-        strbuf_append_str(&text, "{\"result\":");
-    }
-    strbuf_append_char(&text, '{');
-    any = json_fields_from_proto(m->response, pbw_view(w), &text);
-    pbw_deinit(w);
-    if (n != 0 && any) {
-        strbuf_append_char(&text, ',');
-    }
-    count_sent(ex, text.len);
-    if (!method_streams_replies(m)) {
-        decree_assert(n == 0);
-        strbuf_append_char(&text, '}');
-        let_go(ex);
-        exchange_page(ex, 200, "application/json", strbuf_bytes(&text));
-        return;
-    }
-    segq_append(&ex->out, text.data, text.len);
-    if (n != 0) {
-        json_list(&ex->out, name, list, n);
-    }
-    segq_append_str(&ex->out, "}}\n");
-}
-
-void rpc_send_parts(
-    struct exchange *ex, struct pbw *w, const char *name, struct buf *const *list, size_t n)
-{
-    decree_assert(!ex->done);
-    if (!method_streams_replies(ex->rpc.method) && ex->rpc.json) {
-        count_end(ex, GRPC_OK);
-        send_json(ex, w, name, list, n);
-        return;
-    }
-    if (!ex->responded) {
-        exchange_respond(ex, 200, ex->rpc.json ? "application/json" : "application/grpc");
-    }
-    if (ex->rpc.json) {
-        send_json(ex, w, name, list, n);
-    } else {
-        send_grpc(ex, w, list, n);
-    }
-    if (method_streams_replies(ex->rpc.method)) {
-        exchange_wake(ex);
-    } else {
-        rpc_end(ex, GRPC_OK, NULL);
-    }
-}
-
-void rpc_send(struct exchange *ex, struct pbw *w)
-{
-    rpc_send_parts(ex, w, NULL, NULL, 0);
 }
 
 /* ---- store calls ---- */
@@ -310,7 +84,7 @@ static bool begin_parts(struct exchange *ex, const struct range_reply *first)
         api->n_large++;
         return true;
     }
-    set_calling(ex, false);
+    rpc_set_calling(ex, false);
     store_cancel(api->store, &ex->rpc.call);
     wait_for_room(ex, fits ? &c->waiting : &api->large_waiting);
     c->deferred_bytes = fits ? OUTPUT_BYTES_MAX : c->deferred_bytes;
@@ -332,10 +106,10 @@ static bool on_part(struct store_call *call, const struct store_reply *part)
 
 static void send_parts(struct exchange *ex, const struct store_reply *reply)
 {
-    count_sent(ex, rpc_parts_finish(ex, reply));
+    rpc_count_sent(ex, rpc_parts_finish(ex, reply));
     if (ex->rpc.json) {
-        count_end(ex, GRPC_OK);
-        let_go(ex);
+        rpc_count_end(ex, GRPC_OK);
+        rpc_let_go(ex);
         exchange_page(ex, 200, "application/json", (struct bytes){0});
     } else {
         exchange_respond(ex, 200, "application/grpc");
@@ -350,7 +124,7 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
     struct pbw w;
 
     decree_assert(ex->rpc.calling && !ex->done);
-    set_calling(ex, false);
+    rpc_set_calling(ex, false);
     if (status < 0) {
         rpc_fail(ex, status);
         return;
@@ -364,7 +138,7 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
         send_parts(ex, reply);
         return;
     }
-    pbw_init(&w, expect + PREFIX_BYTES);
+    pbw_init(&w, expect + RPC_PREFIX_BYTES);
     encode_reply(&w, call->kind, reply);
     rpc_send(ex, &w);
     if (ex->rpc.method->kind == METHOD_KEEPALIVE) {
@@ -387,7 +161,7 @@ static void call_store(
     rpc->call.cb = on_reply;
     rpc->call.part = on_part;
     rpc->call_bytes = message_bytes;
-    set_calling(ex, true);
+    rpc_set_calling(ex, true);
     store_submit(ex->api->store, &rpc->call);
 }
 
@@ -419,7 +193,7 @@ static ProtobufCMessage *decode_message(struct exchange *ex, struct bytes b, str
     ProtobufCMessage *m = NULL;
     int r;
 
-    ex->api->counters.methods[method_index(method)].received++;
+    ex->api->counters.methods[rpc_method_index(method)].received++;
     ex->api->counters.received_bytes += b.len;
     if (ex->rpc.json) {
         r = json_to_proto(method->request, b, arena, &m, &err);
@@ -451,7 +225,7 @@ static enum next next_grpc(struct exchange *ex, struct bytes b, struct bytes *re
     char text[128];
     size_t len;
 
-    if (b.len < PREFIX_BYTES) {
+    if (b.len < RPC_PREFIX_BYTES) {
         return NEXT_MORE;
     }
     len = (size_t)b.data[1] << 24 | (size_t)b.data[2] << 16 | (size_t)b.data[3] << 8 | b.data[4];
@@ -467,11 +241,11 @@ static enum next next_grpc(struct exchange *ex, struct bytes b, struct bytes *re
         rpc_end(ex, GRPC_RESOURCE_EXHAUSTED, text);
         return NEXT_ENDED;
     }
-    if (b.len - PREFIX_BYTES < len) {
+    if (b.len - RPC_PREFIX_BYTES < len) {
         return NEXT_MORE;
     }
-    *ret = bytes_make(b.data + PREFIX_BYTES, len);
-    *ret_used = PREFIX_BYTES + len;
+    *ret = bytes_make(b.data + RPC_PREFIX_BYTES, len);
+    *ret_used = RPC_PREFIX_BYTES + len;
     return NEXT_MESSAGE;
 }
 
@@ -608,7 +382,7 @@ void rpc_resume(struct exchange *ex)
     ex->rpc.waiting = false;
     list_del(&ex->rpc.queue_link);
     if (ex->rpc.decoded) {
-        set_calling(ex, true);
+        rpc_set_calling(ex, true);
         store_submit(ex->api->store, &ex->rpc.call);
         return;
     }
@@ -753,12 +527,12 @@ static void rpc_start(struct exchange *ex)
     rpc->json = !ex->is_grpc;
     rpc->method =
         rpc->json ? method_by_json_path(route_json_path(ex->path)) : method_by_grpc_path(ex->path);
-    ex->in_max = rpc->json ? JSON_BODY_BYTES_MAX : MESSAGE_BYTES_MAX + PREFIX_BYTES;
+    ex->in_max = rpc->json ? JSON_BODY_BYTES_MAX : MESSAGE_BYTES_MAX + RPC_PREFIX_BYTES;
     if (rpc->method == NULL) {
         refuse_path(ex, rpc->json ? bytes_str(method_absent(route_json_path(ex->path))) : ex->path);
         return;
     }
-    ex->api->counters.methods[method_index(rpc->method)].started++;
+    ex->api->counters.methods[rpc_method_index(rpc->method)].started++;
     if (!check_encoding(ex)) {
         return;
     }
@@ -826,9 +600,9 @@ static bool rpc_expired(struct exchange *ex)
 static void rpc_gone(struct exchange *ex)
 {
     if (!ex->done) {
-        count_end(ex, GRPC_CANCELED);
+        rpc_count_end(ex, GRPC_CANCELED);
     }
-    let_go(ex);
+    rpc_let_go(ex);
 }
 
 static void rpc_overloaded(struct exchange *ex)
