@@ -39,6 +39,16 @@ static struct committed *committed_at(struct world *w, uint64_t index)
     return &w->log[index];
 }
 
+static uint64_t hash_conf(const struct raft_conf *conf)
+{
+    uint64_t h = conf->n;
+
+    for (size_t i = 0; i < conf->n; i++) {
+        h = chance_mix(h ^ chance_mix(conf->members[i].id + conf->members[i].learner));
+    }
+    return h;
+}
+
 /* Not bytes_hash: equal in every run whatever its seed. */
 static uint64_t hash_entry(const struct raft_entry *e)
 {
@@ -402,6 +412,7 @@ static void note_commit(struct member *m, const struct raft_status *st)
         *c = (struct committed){.term = e->id.term, .hash = hash_entry(e), .by_term = st->term};
         w->counts.entries_committed++;
         note_conf(m, e);
+        c->conf_hash = hash_conf(&w->conf);
     }
     w->commit = st->commit;
 }
@@ -482,6 +493,12 @@ static void check_state(struct member *m)
             s->applied);
     }
     c->state_hash = hash;
+    if (s->applied != 0 && c->conf_hash != hash_conf(&s->conf)) {
+        world_fail(w,
+            "membership: %s has applied %" PRIu64 " and not the configuration that is committed "
+            "there",
+            m->name, s->applied);
+    }
     check_alarms(m);
     world_mix(w, hash);
 }

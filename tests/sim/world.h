@@ -241,6 +241,7 @@ struct change {
 
 struct committed {
     uint64_t term, hash;
+    uint64_t conf_hash;  /* of the configuration as of this entry */
     uint64_t by_term;    /* leadership that committed it */
     uint64_t state_hash; /* of the keyspace when exactly this is applied; 0 = not known */
 };
