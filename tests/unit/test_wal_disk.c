@@ -279,10 +279,75 @@ TEST(disk, a_lack_of_file_descriptors_is_an_error_with_a_name)
     deinit(&f);
 }
 
+/* ---- a file that lies anywhere: backups ---- */
+
+static int plain_open(const char *path, struct wal_file **ret)
+{
+    struct wal_disk *d = wal_disk_plain();
+
+    return d->ops->open(d, WAL_FOLDER_SNAP, path, false, ret);
+}
+
+TEST(plain, a_file_is_read_from_anywhere_and_never_made)
+{
+    struct folder f;
+    struct wal_file *file;
+    struct wal_disk *d = wal_disk_plain();
+    _cleanup_free_ char *path = NULL;
+    uint64_t size = 0;
+    char text[16];
+    size_t n;
+    int fd;
+
+    init(&f);
+    path = path_of(&f, "backup");
+    assert_int_equal(d->ops->open(d, WAL_FOLDER_SNAP, path, true, &file), -EROFS);
+    assert_int_equal(plain_open(path, &file), -ENOENT);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, "0123456789", 10), 10);
+    (void)close(fd);
+    assert_int_equal(plain_open(path, &file), 0);
+    assert_int_equal(d->ops->size(file, &size), 0);
+    assert_int_equal(size, 10);
+    assert_int_equal(d->ops->pread(file, 4, text, sizeof(text), &n), 0);
+    assert_int_equal(n, 6); /* less at the end only */
+    assert_memory_equal(text, "456789", 6);
+    assert_int_equal(d->ops->pread(file, 2, text, 3, &n), 0);
+    assert_int_equal(n, 3);
+    assert_memory_equal(text, "234", 3);
+    assert_int_equal(d->ops->pread(file, 11, text, sizeof(text), &n), 0);
+    assert_int_equal(n, 0);
+    d->ops->drop_cache(file);
+    d->ops->close(file);
+    deinit(&f);
+}
+
+TEST(plain, what_is_no_file_is_said_to_be_none)
+{
+    struct folder f;
+    struct wal_file *file;
+    struct wal_disk *d = wal_disk_plain();
+    uint64_t size;
+    char byte;
+    size_t n;
+
+    init(&f);
+    assert_int_equal(plain_open(f.path, &file), 0);
+    assert_int_equal(d->ops->size(file, &size), -EISDIR);
+    assert_int_equal(d->ops->pread(file, 0, &byte, 1, &n), -EISDIR);
+    d->ops->close(file);
+    assert_int_equal(plain_open("/dev/null", &file), 0);
+    assert_int_equal(d->ops->size(file, &size), -EINVAL);
+    d->ops->close(file);
+    deinit(&f);
+}
+
 TEST_MAIN(UNIT(disk, a_file_in_the_place_of_a_folder_is_named),
     UNIT(disk, a_lock_that_cannot_be_opened_is_named), UNIT(disk, a_lock_that_is_a_link_is_refused),
     UNIT(disk, a_data_directory_that_is_a_file_or_cannot_be_made_is_named),
     UNIT(disk, a_directory_of_another_user_is_refused), UNIT(disk, the_lock_goes_with_detach),
     UNIT(disk, files_are_made_once_found_listed_and_grown),
     UNIT(disk, a_file_size_limit_is_an_error_with_a_name),
-    UNIT(disk, a_lack_of_file_descriptors_is_an_error_with_a_name))
+    UNIT(disk, a_lack_of_file_descriptors_is_an_error_with_a_name),
+    UNIT(plain, a_file_is_read_from_anywhere_and_never_made),
+    UNIT(plain, what_is_no_file_is_said_to_be_none))
