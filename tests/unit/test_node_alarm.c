@@ -167,6 +167,66 @@ TEST(alarm, what_clients_raise_is_bounded)
     sim_deinit(&s);
 }
 
+TEST(alarm, that_comes_before_a_write_in_the_log_makes_it_void)
+{
+    struct sim s;
+    struct sim_call raise = {.call = {.kind = STORE_ALARM,
+                                 .alarm = {.action = STORE_ALARM_ACTIVATE,
+                                     .alarm = {.member = 7, .type = STORE_ALARM_CORRUPT}}}};
+    struct sim_call put = {.call = {.kind = STORE_PUT,
+                               .put = {.key = BYTES_LITERAL("/a"), .value = BYTES_LITERAL("1")}}};
+    struct sim_call c;
+
+    sim_init(&s, 1);
+    sim_start(&s, 0);
+    (void)sim_elect(&s);
+    sim_submit(&s, 0, &raise); /* both are proposed before either is applied */
+    sim_submit(&s, 0, &put);
+    sim_run(&s, 100);
+    assert_true(raise.done && put.done);
+    assert_int_equal(raise.status, 0);
+    assert_int_equal(put.status, DECREE_ECORRUPT_CLUSTER);
+    assert_int_equal(sim_get(&s, 0, "/a", &c), 0);
+    assert_int_equal(c.count, 0);
+    assert_int_equal(alarm_call(&s, 0, STORE_ALARM_DEACTIVATE, 7, STORE_ALARM_CORRUPT, &c), 0);
+    assert_int_equal(sim_put(&s, 0, "/a", "1"), 0);
+    sim_deinit(&s);
+}
+
+TEST(alarm, bytes_that_no_member_wrote_are_refused)
+{
+    static const struct alarms two = {
+        .list = {{.member = 3, .type = STORE_ALARM_NOSPACE, .own = true},
+            {.member = 9, .type = STORE_ALARM_CORRUPT}},
+        .n = 2};
+    _cleanup_strbuf_ struct strbuf good = {0};
+    struct alarms back, nospace = {0};
+
+    alarms_encode(&two, &good);
+    assert_int_equal(alarms_decode(strbuf_bytes(&good), &back), 0);
+    assert_int_equal(back.n, 2);
+    assert_true(back.list[0].own && !back.list[1].own);
+    nospace.n = alarms_select(&back, STORE_ALARM_NOSPACE, nospace.list);
+    assert_int_equal(nospace.n, 1);
+    assert_int_equal(nospace.list[0].member, 3);
+    for (size_t n = 0; n < good.len; n++) {
+        assert_int_equal(alarms_decode(bytes_make(good.data, n), &back), DECREE_EBAD_REQUEST);
+    }
+    good.data[9] = STORE_ALARM_NONE; /* behind the count and a member's id */
+    assert_int_equal(alarms_decode(strbuf_bytes(&good), &back), DECREE_EBAD_REQUEST);
+    good.data[9] = STORE_ALARM_TYPE_END;
+    assert_int_equal(alarms_decode(strbuf_bytes(&good), &back), DECREE_EBAD_REQUEST);
+    good.data[9] = STORE_ALARM_NOSPACE;
+    good.data[10] = 2;
+    assert_int_equal(alarms_decode(strbuf_bytes(&good), &back), DECREE_EBAD_REQUEST);
+    good.data[10] = 1;
+    good.data[0] = ALARMS_MAX + 1;
+    assert_int_equal(alarms_decode(strbuf_bytes(&good), &back), DECREE_EBAD_REQUEST);
+    good.data[0] = 2;
+    memcpy(good.data + 11, good.data + 1, 10); /* the same twice */
+    assert_int_equal(alarms_decode(strbuf_bytes(&good), &back), DECREE_EBAD_REQUEST);
+}
+
 /* ---- comparing ---- */
 
 TEST(check, equal_members_stay_unaccused_under_load_restarts_and_snapshots)
@@ -356,6 +416,8 @@ TEST_MAIN(UNIT(check, frames_come_back_as_they_were_and_no_part_of_one_is_taken)
     UNIT(alarm, is_known_to_all_and_outlives_restarts_and_snapshots),
     UNIT(alarm, of_space_is_raised_by_who_is_full_and_clears_itself),
     UNIT(alarm, what_clients_raise_is_bounded),
+    UNIT(alarm, that_comes_before_a_write_in_the_log_makes_it_void),
+    UNIT(alarm, bytes_that_no_member_wrote_are_refused),
     UNIT(check, equal_members_stay_unaccused_under_load_restarts_and_snapshots),
     UNIT(check, a_flipped_value_raises_the_alarm_and_names_the_member),
     UNIT(check, a_leader_that_differs_hands_over), UNIT(check, without_a_majority_nobody_is_named),
