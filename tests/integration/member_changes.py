@@ -310,7 +310,8 @@ class MemberChanges(unittest.TestCase):
 
         def answers(store):
             member = store.members[0]
-            client, said, added = member.client(), [], None
+            # A minute: with a busy disk etcd needs seconds for each of its writes.
+            client, said, added = member.client(timeout_s=60), [], None
             own = client.call("/v3/cluster/member/list", {})["members"][0]
             for path, body in calls:
                 filled = {k: own["ID"] if v == "self" else added if v == "added" else v
