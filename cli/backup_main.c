@@ -11,7 +11,9 @@
 #include "log.h"
 #include "options.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
+/* As `decree help` has them, since decree hands them on: a file that is not well, a command line that
+ * makes no sense, a failure on this host. */
+enum { EXIT_SAID_NO = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 5 };
 
 enum { URLS_MAX = 16 /* addresses one member may be reached at */ };
 
@@ -60,10 +62,10 @@ static int run_status(const char *file)
     int rc = backup_read(NULL, file, &info, &e);
 
     if (rc < 0) {
-        return complain(EXIT_FAILED, &e, rc);
+        return complain(EXIT_SAID_NO, &e, rc);
     }
     put_status(&out, &info);
-    return printf("%s\n", strbuf_cstr(&out)) < 0 || fflush(stdout) != 0 ? EXIT_FAILED : 0;
+    return printf("%s\n", strbuf_cstr(&out)) < 0 || fflush(stdout) != 0 ? EXIT_INTERNAL : 0;
 }
 
 /* ---- restore ---- */
@@ -126,7 +128,7 @@ static int run_restore(const char *file, int argc, char **argv)
     }
     (void)umask(077);
     rc = restore(&o, file, &e);
-    return rc < 0 ? complain(EXIT_FAILED, &e, rc) : 0;
+    return rc < 0 ? complain(EXIT_INTERNAL, &e, rc) : 0;
 }
 
 int backup_main(int argc, char **argv)

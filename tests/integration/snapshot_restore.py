@@ -208,7 +208,7 @@ class SnapshotRestore(unittest.TestCase):
             restore(self.path, cluster, "--bump-revision", "5000")
             self.assertEqual(self.check_restored(cluster, 5000), 3)
 
-    def refused(self, path, words, code=1):
+    def refused(self, path, words, code=5):
         with Cluster(1) as cluster:
             text = restore(path, cluster, code=code)[0]
             self.assertIn(words, text)
@@ -268,7 +268,7 @@ class SnapshotRestore(unittest.TestCase):
                       decree("snapshot", "save", self.path, endpoint(self.follower), code=2))
         with Cluster(1) as cluster:
             os.mkdir(cluster.members[0].data_dir)
-            self.assertIn("exists already", restore(self.path, cluster, code=1)[0])
+            self.assertIn("exists already", restore(self.path, cluster, code=5)[0])
             self.assertEqual(os.listdir(cluster.members[0].data_dir), [])
 
     def test_ids_are_never_those_of_before(self):
@@ -276,11 +276,11 @@ class SnapshotRestore(unittest.TestCase):
             member = self.cluster.members[0]
             text = decree("snapshot", "restore", self.path, "--name", member.name, "--data-dir",
                           cluster.members[0].data_dir, "--initial-cluster", listed(self.cluster),
-                          "--initial-cluster-token", "etcd-cluster", code=1)
+                          "--initial-cluster-token", "etcd-cluster", code=5)
             self.assertIn("old and new members could be mixed", text)
             self.assertIn("no member named", decree(
                 "snapshot", "restore", self.path, "--name", "other", "--data-dir",
-                cluster.members[0].data_dir, "--initial-cluster", listed(cluster), code=1))
+                cluster.members[0].data_dir, "--initial-cluster", listed(cluster), code=5))
 
     def test_a_stream_that_is_cut_leaves_nothing(self):
         path = os.path.join(self.cluster.folder, "cut.db")
