@@ -252,55 +252,6 @@ static void check_entry(struct member *m, const struct raft_entry *e)
     }
 }
 
-static void check_message(struct member *m, uint32_t to, const struct raft_msg *msg)
-{
-    struct world *w = m->w;
-
-    check_durable_term(m, msg);
-    switch (msg->type) {
-    case RAFT_MSG_VOTE:
-        check_vote(m, msg->term, m->id);
-        check_durable_vote(m, msg->term, m->id);
-        break;
-    case RAFT_MSG_VOTE_REPLY:
-        if (!msg->reject) {
-            check_vote(m, msg->term, w->members[to].id);
-            check_durable_vote(m, msg->term, w->members[to].id);
-        }
-        break;
-    case RAFT_MSG_APPEND:
-    case RAFT_MSG_HEARTBEAT:
-        check_leader(m, msg->term);
-        for (size_t i = 0; i < msg->n_entries; i++) {
-            check_entry(m, &msg->entries[i]);
-        }
-        break;
-    case RAFT_MSG_APPEND_REPLY:
-        if (!msg->reject) {
-            check_durable_entry(m, msg->index);
-            m->acked =
-                (struct raft_entry_id){raft_log_term(&m->core->raft->log, msg->index), msg->index};
-        }
-        break;
-    default:
-        break;
-    }
-}
-
-void check_frame(struct member *m, uint32_t to, struct bytes body)
-{
-    struct msg_decoded d;
-
-    if (frame_kind(body) != FRAME_RAFT) {
-        return;
-    }
-    if (msg_decode(body, &d) < 0) {
-        world_fail(m->w, "frame: %s sends what nobody can read", m->name);
-    }
-    check_message(m, to, &d.msg);
-    msg_decoded_deinit(&d);
-}
-
 /* ---- commits ---- */
 
 /* A member whose disk was damaged afterwards may have had it, and said so: it counts like one that
@@ -449,6 +400,70 @@ static void check_commit(struct member *m, const struct raft_status *st)
                 m->name, i, e->id.term, w->log[i].term);
         }
     }
+}
+
+/* ---- frames ---- */
+
+/* A commit that a leader tells counts from then on, also when its disk ends the process before that
+ * step is over. */
+static void note_commit_sent(struct member *m)
+{
+    struct raft_status st;
+
+    raft_status(m->core->raft, &st);
+    if (st.commit > m->w->commit) {
+        note_commit(m, &st);
+    }
+}
+
+static void check_message(struct member *m, uint32_t to, const struct raft_msg *msg)
+{
+    struct world *w = m->w;
+
+    check_durable_term(m, msg);
+    switch (msg->type) {
+    case RAFT_MSG_VOTE:
+        check_vote(m, msg->term, m->id);
+        check_durable_vote(m, msg->term, m->id);
+        break;
+    case RAFT_MSG_VOTE_REPLY:
+        if (!msg->reject) {
+            check_vote(m, msg->term, w->members[to].id);
+            check_durable_vote(m, msg->term, w->members[to].id);
+        }
+        break;
+    case RAFT_MSG_APPEND:
+    case RAFT_MSG_HEARTBEAT:
+        check_leader(m, msg->term);
+        note_commit_sent(m);
+        for (size_t i = 0; i < msg->n_entries; i++) {
+            check_entry(m, &msg->entries[i]);
+        }
+        break;
+    case RAFT_MSG_APPEND_REPLY:
+        if (!msg->reject) {
+            check_durable_entry(m, msg->index);
+            m->acked =
+                (struct raft_entry_id){raft_log_term(&m->core->raft->log, msg->index), msg->index};
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+void check_frame(struct member *m, uint32_t to, struct bytes body)
+{
+    struct msg_decoded d;
+
+    if (frame_kind(body) != FRAME_RAFT) {
+        return;
+    }
+    if (msg_decode(body, &d) < 0) {
+        world_fail(m->w, "frame: %s sends what nobody can read", m->name);
+    }
+    check_message(m, to, &d.msg);
+    msg_decoded_deinit(&d);
 }
 
 /* ---- applied state ---- */
