@@ -559,6 +559,7 @@ void check_member(struct member *m)
         check_leader(m, st.term);
     }
     m->stable = (struct raft_entry_id){raft_log_term(&m->core->raft->log, st.stable), st.stable};
+    m->view.reset_at = 0;
     check_commit(m, &st);
     check_state(m);
     check_bounds(m, &st);
@@ -570,6 +571,15 @@ void check_member(struct member *m)
 }
 
 /* ---- restarts ---- */
+
+/* The disk ended the process while a snapshot of another line took the log's place: what was behind
+ * that index is gone by right. */
+static bool was_reset(const struct disk_view *v, const struct raft_entry_id *snapshot)
+{
+    return snapshot->index != 0 &&
+        (v->reset_at == snapshot->index ||
+            (snapshot->index > v->base && view_term_of(v, snapshot->index) != snapshot->term));
+}
 
 /* What the last process knew to be durable has come back: term and vote as its disk had them,
  * entries as its core was told. (The disk may have had more: the part of a batch that met a full
@@ -586,6 +596,9 @@ static void check_recovered(struct member *m, const struct raft *r)
             "recovery: %s comes back with term %" PRIu64 " vote %016" PRIx64
             ", durable was term %" PRIu64 " vote %016" PRIx64,
             m->name, r->term, r->vote, v->term, v->vote);
+    }
+    if (stable.index > r->log.before.index && was_reset(v, &r->log.before)) {
+        stable = (struct raft_entry_id){0};
     }
     if (stable.index > last ||
         (stable.index >= r->log.before.index &&
@@ -615,6 +628,7 @@ void check_opened(struct member *m)
     }
     m->vouched = false;
     m->stable = (struct raft_entry_id){0};
+    m->view.reset_at = 0;
     m->checked_commit = 0;
     m->checked_applied = 0;
     m->checked_conf = raft_conf_index(r);

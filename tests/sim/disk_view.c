@@ -54,6 +54,9 @@ static void fold(struct disk_view *v, const struct wal_record *r)
         put_entry(v, r->index, r->term);
         break;
     case WAL_RECORD_RESET:
+        if (view_term_of(v, r->index) != r->term) {
+            v->reset_at = r->index;
+        }
         v->base = r->index;
         v->base_term = r->term;
         v->n = 0;

@@ -91,7 +91,8 @@ struct view_file {
 struct disk_view {
     uint64_t term, vote;
     uint64_t base, base_term; /* the entry before the first */
-    uint64_t *terms;          /* owned; [i] is of entry base + 1 + i */
+    uint64_t reset_at; /* a snapshot of another line took the log's place since the last look */
+    uint64_t *terms;   /* owned; [i] is of entry base + 1 + i */
     size_t n, cap;
     uint32_t epoch;
     struct view_file files[VIEW_FILES_MAX];
@@ -274,8 +275,7 @@ struct truth {
     X(refusals)                                                                                    \
     X(entries_committed)                                                                           \
     X(converged_ms)                                                                                \
-    X(changes_refused) X(changes_committed) X(parts) X(joined) X(told_removed)                     \
-        X(came_back_removed)
+    X(changes_refused) X(changes_committed) X(parts) X(joined) X(told_removed) X(came_back_removed)
 
 struct counts {
 #define X(name) uint64_t name;
