@@ -35,7 +35,8 @@ struct key_range key_range_parse(struct bytes key, struct bytes range_end);
 bool key_range_contains(const struct key_range *r, struct bytes key);
 bool key_range_is_empty(const struct key_range *r);
 
-/* One key with its value at one revision. Views into the keyspace: valid until the loop turn ends. */
+/* One key with its value at one revision. Views into the keyspace: valid until the loop turn ends.
+ */
 struct kv {
     struct bytes key, value;
     int64_t create_revision, mod_revision, version, lease;
@@ -112,7 +113,7 @@ struct compact_request {
 };
 
 struct lease_grant_request {
-    int64_t id; /* 0: the store picks one before it proposes */
+    int64_t id;  /* 0: the store picks one before it proposes */
     int64_t ttl; /* seconds */
 };
 
@@ -131,6 +132,7 @@ struct range_reply {
     struct kv *kvs; /* empty with count_only; keys_only leaves values empty */
     size_t n_kvs;
     bool more;
+    bool in_parts; /* of a txn: kvs came before, in parts (store.h) */
     int64_t count;
 };
 
@@ -143,6 +145,7 @@ struct delete_reply {
     int64_t deleted;
     struct kv *prevs;
     size_t n_prevs;
+    bool in_parts; /* prevs came before, in parts (store.h) */
 };
 
 struct txn_op_reply;

@@ -47,9 +47,9 @@ static void kvs(struct pbw *w, unsigned field, const struct kv *list, size_t n)
     }
 }
 
-void encode_kvs(struct pbw *w, const struct range_reply *r)
+void encode_kvs(struct pbw *w, const struct kv *list, size_t n)
 {
-    kvs(w, 2, r->kvs, r->n_kvs);
+    kvs(w, 2, list, n);
 }
 
 void encode_range_end(struct pbw *w, const struct range_reply *r)
@@ -61,7 +61,7 @@ void encode_range_end(struct pbw *w, const struct range_reply *r)
 static void range_fields(struct pbw *w, const struct range_reply *r)
 {
     encode_range_end(w, r);
-    encode_kvs(w, r);
+    encode_kvs(w, r->kvs, r->n_kvs);
 }
 
 static void put_fields(struct pbw *w, const struct put_reply *r)
@@ -275,7 +275,7 @@ void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply 
     encode_header(w, &header);
 }
 
-static size_t kvs_estimate(const struct kv *list, size_t n)
+size_t encode_kvs_estimate(const struct kv *list, size_t n)
 {
     size_t sum = 0;
 
@@ -295,13 +295,13 @@ static size_t txn_estimate(const struct txn_reply *r)
         sum += REPLY_OVERHEAD;
         switch (o->kind) {
         case OP_RANGE:
-            sum += kvs_estimate(o->range.kvs, o->range.n_kvs);
+            sum += encode_kvs_estimate(o->range.kvs, o->range.n_kvs);
             break;
         case OP_PUT:
-            sum += o->put.has_prev ? kvs_estimate(&o->put.prev, 1) : 0;
+            sum += o->put.has_prev ? encode_kvs_estimate(&o->put.prev, 1) : 0;
             break;
         case OP_DELETE:
-            sum += kvs_estimate(o->del.prevs, o->del.n_prevs);
+            sum += encode_kvs_estimate(o->del.prevs, o->del.n_prevs);
             break;
         case OP_TXN:
             sum += txn_estimate(&o->txn);
@@ -313,20 +313,16 @@ static size_t txn_estimate(const struct txn_reply *r)
     return sum;
 }
 
-size_t encode_kvs_estimate(const struct range_reply *r)
-{
-    return kvs_estimate(r->kvs, r->n_kvs);
-}
-
 size_t encode_reply_estimate(enum store_kind kind, const struct store_reply *reply)
 {
     switch (kind) {
     case STORE_RANGE:
-        return REPLY_OVERHEAD + kvs_estimate(reply->range.kvs, reply->range.n_kvs);
+        return REPLY_OVERHEAD + encode_kvs_estimate(reply->range.kvs, reply->range.n_kvs);
     case STORE_PUT:
-        return REPLY_OVERHEAD + (reply->put.has_prev ? kvs_estimate(&reply->put.prev, 1) : 0);
+        return REPLY_OVERHEAD +
+            (reply->put.has_prev ? encode_kvs_estimate(&reply->put.prev, 1) : 0);
     case STORE_DELETE:
-        return REPLY_OVERHEAD + kvs_estimate(reply->del.prevs, reply->del.n_prevs);
+        return REPLY_OVERHEAD + encode_kvs_estimate(reply->del.prevs, reply->del.n_prevs);
     case STORE_TXN:
         return REPLY_OVERHEAD + txn_estimate(&reply->txn);
     case STORE_LEASE_LIST:
@@ -343,7 +339,8 @@ struct buf *encode_event(const struct watch_event *e, bool prev_kv)
     struct buf *b;
     size_t offset;
 
-    pbw_init(&w, kvs_estimate(&e->kv, 1) + (with_prev ? kvs_estimate(&e->prev, 1) : 0) + 16);
+    pbw_init(&w,
+        encode_kvs_estimate(&e->kv, 1) + (with_prev ? encode_kvs_estimate(&e->prev, 1) : 0) + 16);
     if (with_prev) {
         kv(&w, 3, &e->prev);
     }

@@ -12,8 +12,8 @@ void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply 
 size_t encode_reply_estimate(enum store_kind kind, const struct store_reply *reply);
 
 /* A part of a range's reply: elements of RangeResponse.kvs, or count and more alone. */
-void encode_kvs(struct pbw *w, const struct range_reply *r);
-size_t encode_kvs_estimate(const struct range_reply *r);
+void encode_kvs(struct pbw *w, const struct kv *list, size_t n);
+size_t encode_kvs_estimate(const struct kv *list, size_t n);
 void encode_range_end(struct pbw *w, const struct range_reply *r);
 
 void encode_header(struct pbw *w, const struct store_header *h);

@@ -60,19 +60,16 @@ static bool has_room(struct exchange *ex, size_t bytes)
 }
 
 /* How much the whole reply will be, from its first keys. */
-static size_t whole_estimate(const struct store_call *call, const struct range_reply *first)
+static size_t whole_estimate(const struct store_part *first)
 {
-    uint64_t n = (uint64_t)first->count;
-
-    n = call->range.limit > 0 ? MIN(n, (uint64_t)call->range.limit) : n;
-    return first->n_kvs == 0 ? 0 : (size_t)(encode_kvs_estimate(first) / first->n_kvs * n);
+    return first->n == 0 ? 0 : encode_kvs_estimate(first->kvs, first->n) / first->n * first->about;
 }
 
 /* What comes first makes this the connection's large reply. Its call waits instead where the one
  * before it is not through, or where this one and all others would be too much together: false. */
-static bool begin_parts(struct exchange *ex, const struct range_reply *first)
+static bool begin_parts(struct exchange *ex, const struct store_part *first)
 {
-    size_t expected = whole_estimate(&ex->rpc.call, first);
+    size_t expected = whole_estimate(first);
     struct api *api = ex->api;
     struct conn *c = ex->conn;
     bool fits = api->out_bytes + api->large_bytes + expected <= OUTPUT_BYTES_TOTAL_MAX;
@@ -91,16 +88,16 @@ static bool begin_parts(struct exchange *ex, const struct range_reply *first)
     return false;
 }
 
-static bool on_part(struct store_call *call, const struct store_reply *part)
+static bool on_part(struct store_call *call, const struct store_part *part)
 {
     struct exchange *ex = exchange_of(container_of(call, struct rpc, call));
 
     decree_assert(ex->rpc.calling && !ex->done);
-    if ((ex->conn->large != ex && !begin_parts(ex, &part->range)) ||
-        !has_room(ex, encode_kvs_estimate(&part->range))) {
+    if ((ex->conn->large != ex && !begin_parts(ex, part)) ||
+        !has_room(ex, encode_kvs_estimate(part->kvs, part->n))) {
         return false;
     }
-    rpc_parts_add(ex, &part->range);
+    rpc_parts_add(ex, part->kvs, part->n);
     return true;
 }
 
@@ -134,7 +131,7 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
         return;
     }
     if (ex->conn->large == ex) {
-        rpc_parts_add(ex, &reply->range);
+        rpc_parts_add(ex, reply->range.kvs, reply->range.n_kvs);
         send_parts(ex, reply);
         return;
     }

@@ -4,20 +4,20 @@
 #include "encode.h"
 #include "rpc.h"
 
-static void add_grpc(struct segq *parts, const struct range_reply *r)
+static void add_grpc(struct segq *parts, const struct kv *kvs, size_t n)
 {
     struct buf *b;
     struct pbw w;
     size_t at;
 
-    pbw_init(&w, encode_kvs_estimate(r));
-    encode_kvs(&w, r);
+    pbw_init(&w, encode_kvs_estimate(kvs, n));
+    encode_kvs(&w, kvs, n);
     b = pbw_take(&w, &at);
     segq_append_buf(parts, b, at);
 }
 
 /* By way of the wire form, as every reply: "kvs":[…] without what is around the elements. */
-static void add_json(struct exchange *ex, const struct range_reply *r)
+static void add_json(struct exchange *ex, const struct kv *kvs, size_t n)
 {
     static const char begin[] = "\"kvs\":[";
     struct segq *parts = &ex->rpc.parts;
@@ -26,8 +26,8 @@ static void add_json(struct exchange *ex, const struct range_reply *r)
     struct buf *elements;
     struct pbw w;
 
-    pbw_init(&w, encode_kvs_estimate(r));
-    encode_kvs(&w, r);
+    pbw_init(&w, encode_kvs_estimate(kvs, n));
+    encode_kvs(&w, kvs, n);
     (void)json_fields_from_proto(ex->rpc.method->response, pbw_view(&w), &text);
     pbw_deinit(&w);
     decree_assert(text.len > skip && memcmp(text.data, begin, skip) == 0);
@@ -38,15 +38,15 @@ static void add_json(struct exchange *ex, const struct range_reply *r)
     segq_append_buf(parts, elements, 0);
 }
 
-void rpc_parts_add(struct exchange *ex, const struct range_reply *r)
+void rpc_parts_add(struct exchange *ex, const struct kv *kvs, size_t n)
 {
-    if (r->n_kvs == 0) {
+    if (n == 0) {
         return;
     }
     if (ex->rpc.json) {
-        add_json(ex, r);
+        add_json(ex, kvs, n);
     } else {
-        add_grpc(&ex->rpc.parts, r);
+        add_grpc(&ex->rpc.parts, kvs, n);
     }
     exchange_count(ex);
 }

@@ -5,8 +5,7 @@
 
 #include "exchange.h"
 
-/* Encodes what is in r->kvs. */
-void rpc_parts_add(struct exchange *ex, const struct range_reply *r);
+void rpc_parts_add(struct exchange *ex, const struct kv *kvs, size_t n);
 /* The message is complete: it is moved to ex->out. Returns its size. */
 size_t rpc_parts_finish(struct exchange *ex, const struct store_reply *reply);
 /* Whatever comes of the call: nothing is kept any more. */

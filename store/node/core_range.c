@@ -40,6 +40,17 @@ static bool next_slice(struct store *s, struct store_call *c, struct store_reply
         RANGE_SLICE_BYTES, s->ranges.kvs, &ret->range);
 }
 
+static bool give_part(struct store_call *c, const struct store_reply *reply)
+{
+    uint64_t n = (uint64_t)reply->range.count;
+
+    n = c->range.limit > 0 ? MIN(n, (uint64_t)c->range.limit) : n;
+    return c->part(c,
+        &(struct store_part){.kvs = reply->range.kvs,
+            .n = reply->range.n_kvs,
+            .about = (size_t)MAX(n, UINT64_C(1))});
+}
+
 /* It has not begun to answer and needs more than one slice. */
 static void stay(struct store *s, struct store_call *c, const struct store_reply *first)
 {
@@ -51,7 +62,7 @@ static void stay(struct store *s, struct store_call *c, const struct store_reply
     }
     core_call_move(s, c, CALL_SLICING, &s->ranges.slicing);
     s->ranges.n_slicing++;
-    (void)c->part(c, first);
+    (void)give_part(c, first);
 }
 
 void core_range_serve(struct store *s, struct store_call *c)
@@ -90,7 +101,7 @@ void core_ranges_step(struct store *s)
     c = list_entry(r->slicing.next, struct store_call, link_);
     if (next_slice(s, c, &reply)) {
         core_call_move(s, c, CALL_SLICING, &r->slicing); /* the next one's turn */
-        (void)c->part(c, &reply);
+        (void)give_part(c, &reply);
     } else {
         core_answer(s, c, 0, &reply);
     }

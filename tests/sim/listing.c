@@ -16,12 +16,12 @@ struct listing {
     size_t n;
 };
 
-static void add(struct attempt *a, const struct range_reply *r)
+static void add(struct attempt *a, const struct kv *kvs, size_t n)
 {
     struct world *w = a->w;
 
-    for (size_t i = 0; i < r->n_kvs; i++) {
-        const struct kv *kv = &r->kvs[i];
+    for (size_t i = 0; i < n; i++) {
+        const struct kv *kv = &kvs[i];
         size_t key = kv->key.len == 2 ? (size_t)(kv->key.data[1] - '0') : SIM_KEYS_MAX;
         struct seen *s;
 
@@ -36,13 +36,13 @@ static void add(struct attempt *a, const struct range_reply *r)
     }
 }
 
-static bool on_part(struct store_call *call, const struct store_reply *part)
+static bool on_part(struct store_call *call, const struct store_part *part)
 {
     struct attempt *a = call->data;
 
     if (a->w != NULL && !member_is_mute(&a->w->members[a->member])) {
         a->w->counts.parts++;
-        add(a, &part->range);
+        add(a, part->kvs, part->n);
     }
     return true;
 }
@@ -72,7 +72,7 @@ uint64_t listing_begin(struct attempt *a)
 
 void listing_last(struct attempt *a, const struct range_reply *r)
 {
-    add(a, r);
+    add(a, r->kvs, r->n_kvs);
 }
 
 void listing_end(struct attempt *a, const struct history_reply *reply)

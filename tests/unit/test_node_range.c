@@ -45,24 +45,24 @@ static void fill(struct sim *s)
     }
 }
 
-static void check(struct reader *r, const struct range_reply *range)
+static void check(struct reader *r, const struct kv *kvs, size_t n)
 {
-    for (size_t i = 0; i < range->n_kvs; i++) {
+    for (size_t i = 0; i < n; i++) {
         char key[16];
 
         (void)snprintf(key, sizeof(key), "/%06zu", r->n++);
-        r->wrong += !bytes_eq(range->kvs[i].key, bytes_str(key)) ||
-            !bytes_eq(range->kvs[i].value, BYTES_LITERAL("old"));
+        r->wrong +=
+            !bytes_eq(kvs[i].key, bytes_str(key)) || !bytes_eq(kvs[i].value, BYTES_LITERAL("old"));
     }
 }
 
-static bool on_part(struct store_call *call, const struct store_reply *part)
+static bool on_part(struct store_call *call, const struct store_part *part)
 {
     struct reader *r = call->data;
 
     assert_false(r->done);
     r->parts++;
-    check(r, &part->range);
+    check(r, part->kvs, part->n);
     if (r->order != NULL && ++*r->order != 0 && r->parts == 1) {
         r->first_at = *r->order;
     }
@@ -85,7 +85,7 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
     r->status = status;
     r->done_at = r->order != NULL ? *r->order : 0;
     if (status == 0) {
-        check(r, &reply->range);
+        check(r, reply->range.kvs, reply->range.n_kvs);
         r->count = reply->range.count;
         r->more = reply->range.more;
         r->revision = reply->header.revision;
