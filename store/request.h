@@ -132,7 +132,7 @@ struct range_reply {
     struct kv *kvs; /* empty with count_only; keys_only leaves values empty */
     size_t n_kvs;
     bool more;
-    bool in_parts; /* of a txn: kvs came before, in parts (store.h) */
+    bool in_parts; /* of a txn: kvs came before, in parts */
     int64_t count;
 };
 
@@ -145,7 +145,7 @@ struct delete_reply {
     int64_t deleted;
     struct kv *prevs;
     size_t n_prevs;
-    bool in_parts; /* prevs came before, in parts (store.h) */
+    bool in_parts; /* prevs came before, in parts */
 };
 
 struct txn_op_reply;
@@ -178,6 +178,17 @@ struct lease_reply { /* grant, keepalive, ttl */
 struct lease_list_reply {
     int64_t *ids;
     size_t n;
+};
+
+/* Keys and values of a reply that is handed out in parts, in the order in which it has them. Of a
+ * range they come before the kvs of the reply itself, whose count and more hold for all. Of a
+ * delete they are its prevs, of a txn the kvs or prevs of those of its replies that say in_parts,
+ * which have none of their own then. */
+struct store_part {
+    const struct kv *kvs;
+    size_t n;
+    size_t op;    /* txn: which of those that say in_parts, counted depth first; else 0 */
+    size_t about; /* how many kvs all parts will have, as far as one can tell: never 0 */
 };
 
 /* ---- checks that need no keyspace ---- */

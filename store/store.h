@@ -146,18 +146,8 @@ struct store_call;
 /* status is 0 and reply is set, or a negative code (err.h) and reply is NULL. Everything reply
  * points to is valid during the callback only. The call is the owner's again. */
 typedef void (*store_cb)(struct store_call *call, int status, const struct store_reply *reply);
-/* Keys and values of a reply too large for one turn of the loop, in the order in which it has them.
- * Of a range they come before the kvs of the reply that cb gets, whose count and more are cb's
- * alone. Of a delete they are its prevs, of a txn the kvs or prevs of those of its replies that say
- * in_parts (request.h), which have none of their own then. */
-struct store_part {
-    const struct kv *kvs;
-    size_t n;
-    size_t op; /* txn: which of those that say in_parts, counted depth first; else 0 */
-    size_t
-        about; /* how many kvs all parts of the call will have, as far as one can tell: never 0 */
-};
-/* Valid during the callback only. Returns false when it has cancelled the call. */
+/* Of a reply too large for one turn of the loop. Valid during the callback only. Returns false when
+ * it has cancelled the call. */
 typedef bool (*store_part_cb)(struct store_call *call, const struct store_part *part);
 
 /* Embedded by its owner, who keeps it and all bytes it points to until cb. */

@@ -23,6 +23,7 @@ struct mvcc {
     struct lease_table leases;
     struct watch_hub hub;
     bool delivering; /* inside mvcc_watch_deliver: callbacks may not write */
+    bool working;    /* a mvcc_work is under way: between two states */
 };
 
 /* Of a revision or a version: nobody has counted so far, and counting on cannot overflow. */
@@ -58,8 +59,6 @@ int write_check_lease(const struct mvcc *m, int64_t lease);
 int write_check_ignored(const struct mvcc *m, const struct put_request *r);
 /* The request has been checked with the above. */
 void write_put(struct write *w, const struct put_request *r, struct put_reply *ret);
-void write_delete(
-    struct write *w, const struct delete_request *r, struct arena *arena, struct delete_reply *ret);
 /* Deletes one live key. */
 void write_delete_key(struct write *w, struct bytes key, enum mvcc_action action);
 
@@ -69,6 +68,12 @@ int range_check_revision(const struct mvcc *m, int64_t revision);
 /* revision_now: what counts as the current revision. Returns 0 or DECREE_ETOO_LARGE. */
 int range_read(const struct mvcc *m, const struct range_request *r, int64_t revision_now,
     struct arena *arena, struct range_reply *ret);
+/* The same in slices, for mvcc_reader_next. The keyspace must not change between them, but for its
+ * compaction it is not known. */
+struct mvcc_reader *range_open(
+    const struct mvcc *m, const struct range_request *r, int64_t revision_now);
+/* How many keys and values it will have, about: keys of older revisions are counted as of now. */
+uint64_t range_expected(const struct mvcc *m, const struct range_request *r);
 /* The oldest revision that is being read in slices; INT64_MAX when none is. */
 int64_t range_readers_floor(const struct mvcc *m);
 

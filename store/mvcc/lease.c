@@ -2,7 +2,7 @@
 
 #include "alloc.h"
 #include "err.h"
-#include "keyspace.h"
+#include "work.h"
 
 enum {
     SPREAD_PER_SECOND = 750, /* deadlines a new leader lets fall into one second: 3/4 of the 1000
@@ -205,25 +205,75 @@ int mvcc_lease_grant(struct mvcc *m, int64_t id, int64_t ttl_s, uint64_t now_ms)
     return 0;
 }
 
-int mvcc_lease_revoke(struct mvcc *m, int64_t id, bool expired)
-{
-    _cleanup_arena_ struct arena arena = {0};
-    struct lease *l = lease_find(&m->leases, id);
-    struct bytes *keys;
-    struct write w;
-    size_t n;
+/* ---- its end ---- */
 
-    if (l == NULL) {
+/* In no order that the members agree on. */
+static int gather(struct mvcc_work *w)
+{
+    struct lease_end *x = &w->revoke;
+
+    if (x->at == NULL) {
+        x->at = x->lease->keys.next;
+        x->pick = (struct range_pick){.target = SORT_TARGET_END, .max = SIZE_MAX};
+    }
+    for (; x->at != &x->lease->keys; x->at = x->at->next) {
+        if (w->steps == 0) {
+            return 1;
+        }
+        range_pick_add(&x->pick, version_of_lease_link(x->at));
+        work_spend(w, 1);
+    }
+    range_pick_end(&x->pick);
+    x->stage = REVOKE_SORT;
+    return 0;
+}
+
+static int sort(struct mvcc_work *w)
+{
+    size_t steps = w->steps;
+
+    if (steps == 0) {
+        return 1;
+    }
+    work_spend(w, MIN(steps, w->revoke.pick.n));
+    if (range_pick_sort(&w->revoke.pick, steps)) {
+        return 1;
+    }
+    w->revoke.stage = REVOKE_DELETE;
+    return 0;
+}
+
+static int delete_keys(struct mvcc_work *w)
+{
+    struct lease_end *x = &w->revoke;
+
+    for (; x->deleted < x->pick.n; x->deleted++) {
+        if (w->steps == 0) {
+            return 1;
+        }
+        write_delete_key(&w->write, version_key(range_pick_at(&x->pick, x->deleted)),
+            x->expired ? MVCC_ACTION_EXPIRE : MVCC_ACTION_REVOKE);
+        work_spend(w, 1);
+    }
+    lease_remove(&w->m->leases, x->lease);
+    return 0;
+}
+
+int work_revoke(struct mvcc_work *w)
+{
+    struct lease_end *x = &w->revoke;
+    int r = 0;
+
+    if (x->lease == NULL) {
         return DECREE_ELEASE_NOT_FOUND;
     }
-    keys = sorted_keys(l, &arena, &n);
-    w = write_begin(m, false);
-    for (size_t i = 0; i < n; i++) {
-        write_delete_key(&w, keys[i], expired ? MVCC_ACTION_EXPIRE : MVCC_ACTION_REVOKE);
+    if (x->stage == REVOKE_GATHER) {
+        r = gather(w);
     }
-    write_end(&w);
-    lease_remove(&m->leases, l);
-    return 0;
+    if (r == 0 && x->stage == REVOKE_SORT) {
+        r = sort(w);
+    }
+    return r == 0 ? delete_keys(w) : r;
 }
 
 /* ---- reads ---- */

@@ -124,6 +124,7 @@ bool mvcc_compact_step(struct mvcc *m, size_t records)
     uint64_t end = has_synced ? MIN(h->end, m->hub.delivered) : h->end;
     int64_t floor = range_readers_floor(m); /* what is hidden by then, no reader sees */
 
+    decree_assert(!m->working);
     if (m->snapshots > 0) {
         return false;
     }

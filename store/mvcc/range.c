@@ -301,6 +301,7 @@ int mvcc_reader_open(struct mvcc *m, const struct range_request *r, struct mvcc_
     struct key_range range = key_range_parse(r->key, r->range_end);
     int err = range_check_revision(m, r->revision);
 
+    decree_assert(!m->working);
     if (err < 0) {
         return err;
     }
@@ -320,7 +321,7 @@ bool mvcc_reader_next(
 {
     struct slice s = {.visits = keys, .bytes = MAX(bytes, (size_t)1), .kvs = kvs, .max = keys};
 
-    decree_assert(keys > 0);
+    decree_assert(keys > 0 && !(x->sliced && x->m->working));
     while (x->stage != STAGE_DONE && slice_has_room(&s)) {
         step(x, &s);
     }
@@ -407,11 +408,38 @@ static int read_all(struct mvcc_reader *x, struct arena *arena, struct range_rep
     return 0;
 }
 
+/* What a read calls now, is the newest versions, those of a write under way included. */
+static int64_t revision_to_read(const struct range_request *r, int64_t revision_now)
+{
+    return r->revision > 0 && r->revision < revision_now ? r->revision : 0;
+}
+
+struct mvcc_reader *range_open(
+    const struct mvcc *m, const struct range_request *r, int64_t revision_now)
+{
+    struct mvcc_reader *x = xmalloc(sizeof(*x));
+
+    *x = (struct mvcc_reader){.m = m,
+        .request = *r,
+        .range = key_range_parse(r->key, r->range_end),
+        .revision = revision_to_read(r, revision_now)};
+    reader_begin(x);
+    return x;
+}
+
+uint64_t range_expected(const struct mvcc *m, const struct range_request *r)
+{
+    struct key_range range = key_range_parse(r->key, r->range_end);
+    uint64_t n = r->count_only ? 0 : index_count(&m->index, &range);
+
+    return r->limit > 0 ? MIN(n, (uint64_t)r->limit) : n;
+}
+
 int range_read(const struct mvcc *m, const struct range_request *r, int64_t revision_now,
     struct arena *arena, struct range_reply *ret)
 {
     struct key_range range = key_range_parse(r->key, r->range_end);
-    int64_t revision = r->revision > 0 && r->revision < revision_now ? r->revision : 0;
+    int64_t revision = revision_to_read(r, revision_now);
     struct mvcc_reader x = {.m = m, .request = *r, .range = range, .revision = revision};
     int err;
 
@@ -430,5 +458,6 @@ int mvcc_range(const struct mvcc *m, const struct range_request *r, struct arena
 {
     int err = range_check_revision(m, r->revision);
 
+    decree_assert(!m->working);
     return err < 0 ? err : range_read(m, r, m->revision, arena, ret);
 }

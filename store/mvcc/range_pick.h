@@ -16,7 +16,8 @@ struct range_pick {
 };
 
 void range_pick_deinit(struct range_pick *p);
-/* Takes one more; they come in the order of their keys. */
+/* Takes one more; they come in the order of their keys. (In any order with SORT_TARGET_END: then
+ * they are sorted by their keys.) */
 void range_pick_add(struct range_pick *p, const struct version *v);
 /* All have been added. */
 void range_pick_end(struct range_pick *p);

@@ -1,10 +1,40 @@
-/* Transactions, in four passes, so that nothing has been written when something fails: choose the
- * branches (compares of nested txns too see the state before the txn, as in etcd), look up what
- * puts need, check the revisions of reads, then do it all. The reply holds the plan: its
- * `succeeded` says which branch was chosen. */
-#include "keyspace.h"
+/* Transactions, in three passes, so that nothing has been written when something fails: choose the
+ * branches (compares of nested txns too see the state before the txn, as in etcd), check what puts
+ * need and the revisions of reads, then do it all. The reply holds the plan: its `succeeded` says
+ * which branch was chosen. Planning and running go through the tree of nested txns level by level,
+ * so that either can stop at any key and go on in the next step. */
+#include "work.h"
 
 #include "err.h"
+
+/* ---- levels ---- */
+
+static bool enter(struct mvcc_work *w, const struct txn_request *t, struct txn_reply *reply)
+{
+    struct txn_level *l = arena_alloc(w->arena, sizeof(*l));
+
+    if (l != NULL) {
+        *l = (struct txn_level){.up = w->txn.level, .request = t, .reply = reply};
+        w->txn.level = l;
+    }
+    return l != NULL;
+}
+
+static void leave(struct mvcc_work *w)
+{
+    w->txn.level = w->txn.level->up;
+}
+
+struct branch {
+    const struct txn_op *ops;
+    size_t n;
+};
+
+static struct branch chosen(const struct txn_request *t, const struct txn_reply *reply)
+{
+    return reply->succeeded ? (struct branch){t->success, t->n_success}
+                            : (struct branch){t->failure, t->n_failure};
+}
 
 /* ---- compares ---- */
 
@@ -47,64 +77,82 @@ static bool compare_holds(const struct compare *c, const struct kv *kv)
     return result_holds(c->result, (n > c->number) - (n < c->number));
 }
 
-/* Must hold for every key of the range; when there is none, for a key that is all zero. */
-static bool check_compare(const struct mvcc *m, const struct compare *c)
+/* Must hold for every key of the range; when there is none, for a key that is all zero. 1: the step
+ * is used up. */
+static int check_compare(struct mvcc_work *w, const struct compare *c, bool *ret)
 {
-    struct key_range range = key_range_parse(c->key, c->range_end);
-    uint64_t n = index_count(&m->index, &range);
-    struct index_cursor cursor;
+    struct txn_run *x = &w->txn;
 
-    if (n == 0) {
-        return c->target != COMPARE_VALUE && compare_holds(c, &(struct kv){0});
+    if (x->compare_left == 0) {
+        struct key_range range = key_range_parse(c->key, c->range_end);
+
+        work_spend(w, 1);
+        x->compare_left = index_count(&w->m->index, &range);
+        if (x->compare_left == 0) {
+            *ret = c->target != COMPARE_VALUE && compare_holds(c, &(struct kv){0});
+            return 0;
+        }
+        x->compare = index_seek(&w->m->index, range.start);
     }
-    cursor = index_seek(&m->index, range.start);
-    for (; n > 0; n--) {
-        struct kv kv = version_kv(index_cursor_next_live(&cursor));
+    *ret = true;
+    for (; *ret && x->compare_left > 0; x->compare_left--) {
+        struct kv kv;
 
-        if (!compare_holds(c, &kv)) {
-            return false;
+        if (w->steps == 0) {
+            return 1;
+        }
+        kv = version_kv(index_cursor_next_live(&x->compare));
+        *ret = compare_holds(c, &kv);
+        work_spend(w, 1);
+    }
+    x->compare_left = 0;
+    return 0;
+}
+
+/* ---- which branches ---- */
+
+static int choose(struct mvcc_work *w, struct txn_level *l)
+{
+    const struct txn_request *t = l->request;
+    bool holds = true;
+
+    for (; holds && l->compares < t->n_compares; l->compares++) {
+        if (w->steps == 0 || check_compare(w, &t->compares[l->compares], &holds) != 0) {
+            return 1;
         }
     }
-    return true;
+    *l->reply = (struct txn_reply){.succeeded = holds};
+    l->reply->n_ops = chosen(t, l->reply).n;
+    l->reply->ops = arena_calloc(w->arena, l->reply->n_ops, sizeof(*l->reply->ops));
+    l->chosen = true;
+    return l->reply->ops != NULL ? 0 : DECREE_ETOO_LARGE;
 }
 
-/* ---- the passes ---- */
-
-struct branch {
-    const struct txn_op *ops;
-    size_t n;
-};
-
-static struct branch chosen(const struct txn_request *t, const struct txn_reply *reply)
+static int plan(struct mvcc_work *w)
 {
-    return reply->succeeded ? (struct branch){t->success, t->n_success}
-                            : (struct branch){t->failure, t->n_failure};
-}
+    while (w->txn.level != NULL) {
+        struct txn_level *l = w->txn.level;
+        int r = l->chosen ? 0 : choose(w, l);
+        struct branch b;
 
-static int plan(
-    const struct mvcc *m, const struct txn_request *t, struct arena *arena, struct txn_reply *ret)
-{
-    struct branch b;
-    int r = 0;
-
-    *ret = (struct txn_reply){.succeeded = true};
-    for (size_t i = 0; i < t->n_compares && ret->succeeded; i++) {
-        ret->succeeded = check_compare(m, &t->compares[i]);
-    }
-    b = chosen(t, ret);
-    ret->ops = arena_calloc(arena, b.n, sizeof(*ret->ops));
-    if (ret->ops == NULL) {
-        return DECREE_ETOO_LARGE;
-    }
-    ret->n_ops = b.n;
-    for (size_t i = 0; i < b.n && r == 0; i++) {
-        ret->ops[i].kind = b.ops[i].kind;
-        if (b.ops[i].kind == OP_TXN) {
-            r = plan(m, b.ops[i].txn, arena, &ret->ops[i].txn);
+        if (r != 0) {
+            return r;
         }
+        b = chosen(l->request, l->reply);
+        if (l->op == b.n) {
+            leave(w);
+            continue;
+        }
+        l->reply->ops[l->op].kind = b.ops[l->op].kind;
+        if (b.ops[l->op].kind == OP_TXN && !enter(w, b.ops[l->op].txn, &l->reply->ops[l->op].txn)) {
+            return DECREE_ETOO_LARGE;
+        }
+        l->op++;
     }
-    return r;
+    return 0;
 }
+
+/* ---- what can fail ---- */
 
 static int check_puts(
     const struct mvcc *m, const struct txn_request *t, const struct txn_reply *planned)
@@ -139,55 +187,175 @@ static int check_ranges(
     return r;
 }
 
-static int run(
-    struct write *w, const struct txn_request *t, struct arena *arena, struct txn_reply *reply)
+/* Keys and values that the reply will have, if nothing of the txn's own changes it. */
+static uint64_t expected(
+    const struct mvcc *m, const struct txn_request *t, const struct txn_reply *planned)
 {
-    struct branch b = chosen(t, reply);
-    int r = 0;
+    struct branch b = chosen(t, planned);
+    uint64_t sum = 0;
 
-    for (size_t i = 0; i < b.n && r == 0; i++) {
-        const struct txn_op *op = &b.ops[i];
-        struct txn_op_reply *op_reply = &reply->ops[i];
+    for (size_t i = 0; i < b.n; i++) {
+        if (b.ops[i].kind == OP_RANGE) {
+            sum += range_expected(m, &b.ops[i].range);
+        } else if (b.ops[i].kind == OP_DELETE && b.ops[i].del.prev_kv) {
+            struct key_range range = key_range_parse(b.ops[i].del.key, b.ops[i].del.range_end);
 
-        switch (op->kind) {
-        case OP_RANGE:
-            r = range_read(w->m, &op->range, write_revision(w), arena, &op_reply->range);
-            break;
-        case OP_PUT:
-            write_put(w, &op->put, &op_reply->put);
-            break;
-        case OP_DELETE:
-            write_delete(w, &op->del, arena, &op_reply->del);
-            break;
-        case OP_TXN:
-            r = run(w, op->txn, arena, &op_reply->txn);
-            continue; /* etcd leaves the revision of its header unset */
-        case OP_NONE:
-            decree_fatal("an empty operation reached the keyspace unchecked");
+            sum += index_count(&m->index, &range);
+        } else if (b.ops[i].kind == OP_TXN) {
+            sum += expected(m, b.ops[i].txn, &planned->ops[i].txn);
         }
-        op_reply->revision = write_revision(w);
+    }
+    return sum;
+}
+
+static int check(struct mvcc_work *w)
+{
+    int r = check_puts(w->m, w->txn.request, w->txn.reply);
+
+    if (r == 0) {
+        r = check_ranges(w->m, w->txn.request, w->txn.reply);
+    }
+    if (r == 0 && w->answer.part != NULL) {
+        w->about = expected(w->m, w->txn.request, w->txn.reply);
     }
     return r;
 }
 
-int mvcc_txn(
-    struct mvcc *m, const struct txn_request *t, struct arena *arena, struct txn_reply *ret)
-{
-    int r = plan(m, t, arena, ret);
-    struct write w;
+/* ---- doing it ---- */
 
+/* Whether they go into the reply or come in parts shows with the first keys. */
+static int take_slice(
+    struct mvcc_work *w, const struct range_reply *slice, bool more, struct range_reply *ret)
+{
+    if (slice->n_kvs == 0) {
+        return 0;
+    }
+    if (!ret->in_parts && !more && work_take_own(w, slice->n_kvs)) {
+        ret->kvs = arena_alloc(w->arena, slice->n_kvs * sizeof(*ret->kvs));
+        if (ret->kvs == NULL) {
+            return DECREE_ETOO_LARGE;
+        }
+        memcpy(ret->kvs, slice->kvs, slice->n_kvs * sizeof(*ret->kvs));
+        ret->n_kvs = slice->n_kvs;
+        return 0;
+    }
+    if (!ret->in_parts) {
+        ret->in_parts = true;
+        w->n_parted++;
+    }
+    work_give(w, slice->n_kvs);
+    return 0;
+}
+
+static int read_slices(struct mvcc_work *w, struct range_reply *ret)
+{
+    bool more = true;
+
+    while (more) {
+        size_t visits = MIN(w->steps, (size_t)WORK_PART_KEYS);
+        struct range_reply slice;
+        int r;
+
+        if (visits == 0) {
+            return 1;
+        }
+        more = mvcc_reader_next(w->txn.reader, visits, WORK_PART_BYTES, work_kvs(w), &slice);
+        r = take_slice(w, &slice, more, ret);
+        if (r < 0) {
+            return r;
+        }
+        work_spend(w, more ? visits : slice.n_kvs + 1);
+        ret->count = slice.count;
+        ret->more = slice.more;
+    }
+    w->txn.reader = mvcc_reader_close(w->txn.reader);
+    return 0;
+}
+
+static int read_range(struct mvcc_work *w, const struct range_request *r, struct range_reply *ret)
+{
+    if (w->txn.reader == NULL) {
+        *ret = (struct range_reply){0};
+        work_spend(w, 1);
+        if (w->answer.unwanted) {
+            return 0;
+        }
+        if (w->answer.part == NULL || r->range_end.len == 0) {
+            return range_read(w->m, r, write_revision(&w->write), w->arena, ret);
+        }
+        w->txn.reader = range_open(w->m, r, write_revision(&w->write));
+    }
+    return read_slices(w, ret);
+}
+
+static int run_op(struct mvcc_work *w, const struct txn_op *op, struct txn_op_reply *reply)
+{
+    switch (op->kind) {
+    case OP_RANGE:
+        return read_range(w, &op->range, &reply->range);
+    case OP_PUT:
+        work_spend(w, 1);
+        write_put(&w->write, &op->put, &reply->put);
+        return 0;
+    case OP_DELETE:
+        return work_delete(w, &op->del, &reply->del);
+    case OP_TXN:
+        return enter(w, op->txn, &reply->txn) ? 0 : DECREE_ETOO_LARGE;
+    case OP_NONE:
+        break;
+    }
+    decree_fatal("an empty operation reached the keyspace unchecked");
+}
+
+static int run(struct mvcc_work *w)
+{
+    while (w->txn.level != NULL) {
+        struct txn_level *l = w->txn.level;
+        struct branch b = chosen(l->request, l->reply);
+        int r;
+
+        if (l->op == b.n) {
+            leave(w);
+            continue;
+        }
+        if (w->steps == 0) {
+            return 1;
+        }
+        r = run_op(w, &b.ops[l->op], &l->reply->ops[l->op]);
+        if (r != 0) {
+            return r;
+        }
+        if (b.ops[l->op].kind != OP_TXN) { /* etcd leaves the revision of its header unset */
+            l->reply->ops[l->op].revision = write_revision(&w->write);
+        }
+        l->op++;
+    }
+    return 0;
+}
+
+/* Planned and checked, the txn is gone through once more from its beginning. */
+static int prepare(struct mvcc_work *w)
+{
+    struct txn_run *x = &w->txn;
+    int r = 0;
+
+    if (x->level == NULL && !enter(w, x->request, x->reply)) {
+        return DECREE_ETOO_LARGE;
+    }
+    r = plan(w);
     if (r == 0) {
-        r = check_puts(m, t, ret);
+        r = check(w);
     }
-    if (r == 0) {
-        r = check_ranges(m, t, ret);
+    if (r == 0 && !enter(w, x->request, x->reply)) {
+        r = DECREE_ETOO_LARGE;
     }
-    if (r < 0) {
-        return r;
-    }
-    w = write_begin(m, true);
-    r = run(&w, t, arena, ret);
-    decree_assert(r == 0 || w.changes == 0); /* writes have an arena without a ceiling */
-    write_end(&w);
+    x->running = r == 0;
     return r;
+}
+
+int work_txn(struct mvcc_work *w)
+{
+    int r = w->txn.running ? 0 : prepare(w);
+
+    return r != 0 ? r : run(w);
 }

@@ -429,7 +429,7 @@ bool mvcc_watch_deliver(struct mvcc *m, size_t events)
 {
     struct watch_hub *hub = &m->hub;
 
-    decree_assert(!m->delivering);
+    decree_assert(!m->delivering && !m->working);
     m->delivering = true;
     deliver_synced(m);
     while (!list_empty(&hub->catching_up) && events > 0) {

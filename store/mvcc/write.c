@@ -1,5 +1,5 @@
 /* Writes: puts and deletes as changes of one revision. All that can fail is looked up before. */
-#include "keyspace.h"
+#include "work.h"
 
 #include "alloc.h"
 #include "err.h"
@@ -84,43 +84,94 @@ void write_delete_key(struct write *w, struct bytes key, enum mvcc_action action
     apply(w, version_new(key, (struct bytes){0}, 0, action));
 }
 
-/* The live keys of the range in order; changes do not disturb them. */
-static struct version **collect(
-    const struct mvcc *m, const struct key_range *range, size_t n, struct arena *arena)
-{
-    struct version **found = arena_alloc(arena, n * sizeof(*found));
-    struct index_cursor c = index_seek(&m->index, range->start);
+/* ---- deletes ---- */
 
-    decree_assert(found != NULL); /* writes have an arena without a ceiling */
-    for (size_t i = 0; i < n; i++) {
-        found[i] = index_cursor_next_live(&c);
+/* The next ones that are alive, until they are a part's worth. */
+static size_t collect(const struct mvcc_work *w, const struct key_range *range, bool prevs,
+    struct version *found[static WORK_PART_KEYS])
+{
+    const struct deletion *d = &w->deletion;
+    struct index_cursor c =
+        index_seek(&w->m->index, d->last != NULL ? version_key(d->last) : range->start);
+    size_t max = MIN(MIN((size_t)d->left, w->steps), (size_t)WORK_PART_KEYS), n = 0, bytes = 0;
+
+    while (n < max && (!prevs || bytes < WORK_PART_BYTES)) {
+        found[n] = index_cursor_next_live(&c);
+        bytes += version_bytes(found[n++]);
     }
-    return found;
+    return n;
 }
 
-void write_delete(
-    struct write *w, const struct delete_request *r, struct arena *arena, struct delete_reply *ret)
+static void begin_delete(struct mvcc_work *w, const struct delete_request *r,
+    const struct key_range *range, struct delete_reply *ret)
+{
+    size_t n = (size_t)index_count(&w->m->index, range);
+
+    w->deletion = (struct deletion){.begun = true, .left = n};
+    *ret = (struct delete_reply){.deleted = (int64_t)n};
+    if (!r->prev_kv || n == 0 || w->answer.unwanted) {
+        return;
+    }
+    if (work_take_own(w, n)) {
+        ret->prevs = arena_alloc(w->arena, n * sizeof(*ret->prevs));
+        decree_assert(ret->prevs != NULL); /* writes have an arena without a ceiling */
+        return;
+    }
+    ret->in_parts = true;
+    w->n_parted++;
+    w->about = MAX(w->about, n); /* a txn knows better */
+}
+
+static void keep_prevs(
+    struct mvcc_work *w, struct version *const *found, size_t n, struct delete_reply *ret)
+{
+    struct kv *to = ret->in_parts ? work_kvs(w) : ret->prevs + ret->n_prevs;
+
+    for (size_t i = 0; i < n; i++) {
+        to[i] = version_kv(found[i]);
+    }
+    if (ret->in_parts) {
+        work_give(w, n);
+    } else {
+        ret->n_prevs += n;
+    }
+}
+
+int work_delete(struct mvcc_work *w, const struct delete_request *r, struct delete_reply *ret)
 {
     struct key_range range = key_range_parse(r->key, r->range_end);
-    size_t n = (size_t)index_count(&w->m->index, &range);
-    struct version **found = n != 0 ? collect(w->m, &range, n, arena) : NULL;
+    struct deletion *d = &w->deletion;
+    bool in_txn = w->write.in_txn;
 
-    *ret = (struct delete_reply){.deleted = (int64_t)n};
-    if (r->prev_kv && n != 0) {
-        ret->prevs = arena_alloc(arena, n * sizeof(*ret->prevs));
-        decree_assert(ret->prevs != NULL);
-        ret->n_prevs = n;
+    if (!d->begun) {
+        work_spend(w, 1);
+        begin_delete(w, r, &range, ret);
     }
-    for (size_t i = 0; i < n; i++) {
-        if (r->prev_kv) {
-            ret->prevs[i] = version_kv(found[i]);
+    while (d->left > 0) {
+        struct version *found[WORK_PART_KEYS];
+        bool prevs = ret->in_parts || ret->prevs != NULL;
+        size_t n;
+
+        if (w->steps == 0) {
+            return 1;
         }
-        write_delete_key(
-            w, version_key(found[i]), w->in_txn ? MVCC_ACTION_TXN_DELETE : MVCC_ACTION_DELETE);
+        n = collect(w, &range, prevs, found);
+        if (prevs) {
+            keep_prevs(w, found, n, ret);
+        }
+        for (size_t i = 0; i < n; i++) {
+            write_delete_key(&w->write, version_key(found[i]),
+                in_txn ? MVCC_ACTION_TXN_DELETE : MVCC_ACTION_DELETE);
+        }
+        d->last = found[n - 1];
+        d->left -= n;
+        work_spend(w, n);
     }
+    d->begun = false;
+    return 0;
 }
 
-/* ---- the single requests ---- */
+/* ---- a single put ---- */
 
 int mvcc_put(struct mvcc *m, const struct put_request *r, struct arena *arena _unused_,
     struct put_reply *ret)
@@ -128,6 +179,7 @@ int mvcc_put(struct mvcc *m, const struct put_request *r, struct arena *arena _u
     int err = write_check_lease(m, r->lease);
     struct write w;
 
+    decree_assert(!m->working);
     if (err == 0) {
         err = write_check_ignored(m, r);
     }
@@ -136,16 +188,6 @@ int mvcc_put(struct mvcc *m, const struct put_request *r, struct arena *arena _u
     }
     w = write_begin(m, false);
     write_put(&w, r, ret);
-    write_end(&w);
-    return 0;
-}
-
-int mvcc_delete(
-    struct mvcc *m, const struct delete_request *r, struct arena *arena, struct delete_reply *ret)
-{
-    struct write w = write_begin(m, false);
-
-    write_delete(&w, r, arena, ret);
     write_end(&w);
     return 0;
 }

@@ -4,6 +4,7 @@
 #include "alloc.h"
 #include "err.h"
 #include "mvcc_model.h"
+#include "mvcc_steps.h"
 
 enum { WATCHERS = 12, OPS_MAX = 5, DEPTH_MAX = 3, KNOWN_HASHES = 64 };
 
@@ -203,6 +204,33 @@ static struct txn_request *any_txn(struct driver *d, int depth)
     return t;
 }
 
+/* ---- steps ---- */
+
+static uint32_t pick_for(void *data, uint32_t n)
+{
+    return pick(data, n);
+}
+
+/* Of what may go on while the keyspace stands between two states. */
+static void on_between(void *data)
+{
+    struct driver *d = data;
+    int64_t left;
+
+    if (d->snapshot != NULL && chance(d, 3)) {
+        (void)mvcc_snapshot_next(d->snapshot, 1 + pick(d, 500), &d->piece_log);
+    }
+    if (chance(d, 5)) {
+        (void)mvcc_lease_renew(d->m, 1 + (int64_t)pick(d, MODEL_LEASES), d->now_ms, &left);
+    }
+    decree_assert(mvcc_revision(d->m) == d->model.revision);
+}
+
+static struct steps steps_of(struct driver *d)
+{
+    return (struct steps){.pick = pick_for, .between = on_between, .data = d};
+}
+
 /* ---- requests ---- */
 
 static void do_range(struct driver *d)
@@ -288,9 +316,10 @@ static void do_put(struct driver *d)
 static void do_delete(struct driver *d)
 {
     struct delete_request r = any_delete(d);
+    struct steps steps = steps_of(d);
     struct delete_reply reply;
 
-    decree_assert(mvcc_delete(d->m, &r, &d->arena, &reply) == 0);
+    decree_assert(steps_delete(&steps, d->m, &r, &d->arena, &reply) == 0);
     model_check_delete(&d->model, &r, &reply);
 }
 
@@ -302,7 +331,8 @@ static void do_txn(struct driver *d)
     int64_t before = d->model.revision;
 
     if (txn_request_check(t) == 0) {
-        int err = mvcc_txn(d->m, t, &d->arena, &reply);
+        struct steps steps = steps_of(d);
+        int err = steps_txn(&steps, d->m, t, &d->arena, &reply);
 
         model_check_txn(&d->model, t, err, &reply);
         decree_assert(!readonly || d->model.revision == before);
@@ -352,13 +382,14 @@ static void check_lease(struct driver *d, int64_t id)
 static void do_lease(struct driver *d)
 {
     int64_t id = 1 + (int64_t)pick(d, MODEL_LEASES);
+    struct steps steps = steps_of(d);
     int64_t *ttl = &d->model.leases[id - 1];
     int64_t left;
 
     switch (pick(d, 6)) {
     case 0:
-        decree_assert(
-            mvcc_lease_revoke(d->m, id, false) == (*ttl != 0 ? 0 : DECREE_ELEASE_NOT_FOUND));
+        decree_assert(steps_revoke(&steps, d->m, id, false) ==
+            (*ttl != 0 ? 0 : DECREE_ELEASE_NOT_FOUND));
         if (*ttl != 0) {
             model_revoke(&d->model, id, false);
         }
