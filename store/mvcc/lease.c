@@ -283,6 +283,8 @@ int mvcc_lease_info(const struct mvcc *m, int64_t id, uint64_t now_ms, bool keys
 {
     struct lease *l = lease_find(&m->leases, id);
 
+    decree_assert(!m->working);
+
     if (l == NULL) {
         return DECREE_ELEASE_NOT_FOUND;
     }

@@ -46,9 +46,9 @@ int mvcc_txn(
  * A delete, a txn and the end of a lease may touch any number of keys; the functions above, and
  * mvcc_lease_revoke, do them in one go. In steps, the keyspace stands between two states from the
  * opening to the step that does not return 1. Meanwhile it has revisions and counts, watchers come
- * and go, leases are renewed, snapshots are opened and read; nothing else of it may be used, and
- * when the work is given up after its first change it is only good for mvcc_watch_move and
- * mvcc_free. */
+ * and go, leases are renewed, snapshots and hashers are opened and read; nothing else of it may be
+ * used, and when the work is given up after its first change it is only good for mvcc_watch_move
+ * and mvcc_free. */
 struct mvcc_work;
 struct mvcc_answer {
     bool unwanted; /* nobody waits for it: what is only read is left out of the reply */
@@ -64,9 +64,9 @@ struct mvcc_work *mvcc_work_delete(struct mvcc *m, const struct delete_request *
 struct mvcc_work *mvcc_work_txn(struct mvcc *m, const struct txn_request *t, struct arena *arena,
     const struct mvcc_answer *answer, struct txn_reply *ret);
 struct mvcc_work *mvcc_work_revoke(struct mvcc *m, int64_t id, bool expired);
-/* Looks at, compares, reads or deletes about so many keys: 1 while there is more to do, 0 when it
- * is done, or the code of the function above. */
-int mvcc_work_step(struct mvcc_work *w, size_t steps);
+/* Looks at, compares, reads or deletes about *steps keys, and takes off what it did: 1 while there
+ * is more to do, 0 when it is done, or the code of the function above. *steps is at least 1. */
+int mvcc_work_step(struct mvcc_work *w, size_t *steps);
 struct mvcc_work *mvcc_work_close(struct mvcc_work *w);
 
 /* ---- large reads ----

@@ -65,13 +65,14 @@ static int step(struct mvcc_work *w)
     return 0;
 }
 
-int mvcc_work_step(struct mvcc_work *w, size_t steps)
+int mvcc_work_step(struct mvcc_work *w, size_t *steps)
 {
     int r;
 
-    decree_assert(w->m->working && steps > 0);
-    w->steps = steps;
+    decree_assert(w->m->working && *steps > 0);
+    w->steps = *steps;
     r = step(w);
+    *steps = w->steps;
     if (r <= 0) {
         decree_assert(r == 0 || w->write.changes == 0);
         write_end(&w->write);
@@ -134,11 +135,10 @@ void work_give(struct mvcc_work *w, size_t n)
 
 static int run_whole(struct mvcc_work *w)
 {
-    int r;
+    size_t steps = SIZE_MAX;
+    int r = mvcc_work_step(w, &steps);
 
-    do {
-        r = mvcc_work_step(w, SIZE_MAX);
-    } while (r > 0);
+    decree_assert(r <= 0);
     mvcc_work_close(w);
     return r;
 }

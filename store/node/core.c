@@ -162,7 +162,7 @@ static void step_raft(struct store *s)
         }
         core_apply(s);
         core_reads_release(s);
-        if (s->applied != applied && s->commit > s->applied) {
+        if (core_is_closed(s) || (s->applied != applied && s->commit > s->applied)) {
             break; /* a slice is done: others first */
         }
     }
@@ -186,15 +186,16 @@ bool core_turn(struct store *s)
     }
     core_reads_serve(s);
     core_calls_answer_refused(s);
-    if (s->watching) {
+    if (s->watching && !core_is_closed(s)) {
         s->watching = false;
         s->watching =
             mvcc_watch_deliver(s->mvcc, BUGGIFY("watch_slice_short") ? 1 : WATCH_SLICE_EVENTS) ||
             s->watching;
     }
     flush_own(s);
-    return s->dirty || s->watching || s->compacting || s->commit > s->applied ||
-        core_save_is_busy(s) || core_sends_busy(s) || core_ranges_busy(s) || core_reads_busy(s);
+    return s->dirty || s->watching || core_is_closed(s) || s->compacting ||
+        s->commit > s->applied || core_save_is_busy(s) || core_sends_busy(s) ||
+        core_ranges_busy(s) || core_reads_busy(s);
 }
 
 /* ---- publication ---- */

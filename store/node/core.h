@@ -37,6 +37,9 @@ enum {
     SNAP_PIECE_BYTES = 64 << 10,
     SNAP_PIECE_ROOM = SNAP_PIECE_BYTES + 4096, /* a piece ends with a whole record */
     SNAP_SLICE_PIECES = 4,
+    /* Keys that entries of a slice, or a txn that reads, may look at or change. Who needs more
+     * keeps everybody else waiting, so that it may take two or three milliseconds of a turn. */
+    WORK_STEPS = 4000,
     /* Reads of different turns on their way at once: one that comes alone never waits for another's
      * round, and a busy member does not send a heartbeat per turn. */
     READ_ROUNDS_MAX = 4,
@@ -132,6 +135,22 @@ struct reads {
     size_t keys_left; /* of READ_TURN_KEYS */
     uint64_t next_context;
     bool hold; /* the last attempt failed: wait for a sign of change */
+};
+
+/* The txn that is being read, see core_txn.c. */
+struct txn_read {
+    struct list call;       /* whose it is; empty once that one has cancelled it */
+    struct mvcc_work *work; /* NULL: none is */
+    struct arena arena;     /* of its reply */
+    struct store_reply reply;
+};
+
+/* The entry that is being applied. */
+struct applying {
+    struct entry entry; /* in apply_arena */
+    struct store_reply reply;
+    struct mvcc_work *work; /* NULL: none is at work */
+    size_t steps;           /* left to it in this slice */
 };
 
 /* Large ranges, see core_range.c. */
@@ -232,7 +251,8 @@ struct store {
     struct raft_entry_id links_conf; /* the configuration's entry that links was made from */
     bool fresh;                      /* the directory was new */
     struct alarms alarms;
-    struct arena apply_arena; /* of one entry; no ceiling (mvcc.h) */
+    struct applying applying;
+    struct arena apply_arena; /* of that entry; no ceiling (mvcc.h) */
 
     uint64_t commit, applied, applied_term;
     uint64_t snap_index;       /* of the newest durable snapshot */
@@ -251,6 +271,7 @@ struct store {
 
     struct calls calls;
     struct reads reads;
+    struct txn_read txn;
     struct ranges ranges;
     struct changes changes;
     struct leases leases;
@@ -294,6 +315,17 @@ void core_mark(struct store *s);
 int core_step(struct store *s, struct raft_event *event);
 uint64_t core_timeout_ms(const struct store *s);
 uint64_t core_election_ms(const struct store *s);
+
+static inline size_t core_work_steps(void)
+{
+    return BUGGIFY("work_step_short") ? 1 : WORK_STEPS;
+}
+/* The keyspace stands between two states, or must stay as it is: no reads, writes, deliveries and
+ * no compaction. */
+static inline bool core_is_closed(const struct store *s)
+{
+    return s->applying.work != NULL || s->txn.work != NULL;
+}
 
 /* A lone voter is elected at once. */
 void core_campaign_if_alone(struct store *s);
@@ -349,6 +381,8 @@ struct store_call *core_call_find(struct store *s, uint64_t id);
 /* Removes the call from all lists and runs its callback; reply's header is filled in when it is
  * still zero. */
 void core_answer(struct store *s, struct store_call *c, int status, struct store_reply *reply);
+/* It makes progress: its time begins anew. */
+void core_call_postpone(struct store *s, struct store_call *c);
 /* To be answered at the end of the turn. */
 void core_refuse(struct store *s, struct store_call *c, int status);
 /* Into another list under another state. */
@@ -417,6 +451,16 @@ void core_reads_deinit(struct store *s);
 bool core_is_replayed(struct store *s, struct entry_id id, uint64_t term);
 void core_replays_deinit(struct store *s);
 
+/* ---- core_txn.c: txns that only read ---- */
+
+void core_txn_init(struct store *s);
+/* Answers it now, or over the next turns. */
+void core_txn_serve(struct store *s, struct store_call *c);
+/* Goes on with the one that is at work. */
+void core_txn_step(struct store *s);
+/* The keyspace goes away. */
+void core_txn_give_up(struct store *s);
+
 /* ---- core_range.c: large ranges ---- */
 
 void core_ranges_init(struct store *s);
@@ -435,6 +479,8 @@ void core_ranges_fail(struct store *s, int status);
 
 /* Applies a slice of what is committed. */
 void core_apply(struct store *s);
+/* The keyspace goes away with what is at work on it. */
+void core_apply_give_up(struct store *s);
 void core_compact_slice(struct store *s);
 
 /* ---- core_alarm.c ---- */

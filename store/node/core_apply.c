@@ -1,20 +1,33 @@
 /* Entries become state: a pure function of (state, entry), the same on every member. What fails in
  * here (an unknown lease, a compacted revision) is the caller's answer and no difference between
- * members. The member whose call it was answers it in the same turn. */
+ * members. The member whose call it was answers it in the same turn.
+ *
+ *     committed --begin--> applied, answered
+ *                 `--touches many keys--> s->applying.work --a step in each turn--> applied,
+ * answered
+ *
+ * While an entry is at work the keyspace stands between two states: no other entry is applied,
+ * reads and watchers wait (core_is_closed). Raft does not: heartbeats, votes, appends and the disk
+ * go on. */
 #include "core.h"
 
 /* ---- replies ---- */
 
+/* Whose entry it is, if that one still waits for it: not cancelled, given up, or of an earlier run
+ * of this member. */
+static struct store_call *caller(struct store *s, const struct entry *e)
+{
+    struct store_call *c = e->id.origin == s->id ? core_call_find(s, e->id.sequence) : NULL;
+
+    return c != NULL && (c->state_ == CALL_PROPOSED || c->state_ == CALL_PROPOSING) ? c : NULL;
+}
+
 static void reply_to(struct store *s, const struct entry *e, int status, struct store_reply *reply)
 {
-    struct store_call *c;
+    struct store_call *c = caller(s, e);
 
-    if (e->id.origin != s->id) {
+    if (c == NULL) {
         return;
-    }
-    c = core_call_find(s, e->id.sequence);
-    if (c == NULL || (c->state_ != CALL_PROPOSED && c->state_ != CALL_PROPOSING)) {
-        return; /* cancelled, given up, or of an earlier run of this member */
     }
     if (status == 0 && e->type == ENTRY_COMPACT && e->compact.physical &&
         mvcc_compact_done(s->mvcc) < e->compact.revision) {
@@ -33,16 +46,80 @@ static int apply_lease_grant(struct store *s, const struct entry *e, struct stor
     return mvcc_lease_grant(s->mvcc, e->lease_grant.id, e->lease_grant.ttl, core_now(s));
 }
 
-/* A leader that slept while another took over must not expire what the other keeps alive: its
- * entry counts only in the term in which leadership was proved (R22). */
-static int apply_lease_expire(struct store *s, const struct entry *e, uint64_t term)
+/* ---- entries that may touch many keys ---- */
+
+static void on_part(void *data, const struct store_part *part)
 {
-    if (e->lease_expire.term != term) {
-        return 0;
+    struct store *s = data;
+    struct store_call *c = caller(s, &s->applying.entry);
+
+    if (c != NULL && c->part != NULL) {
+        (void)c->part(c, part);
     }
-    core_lease_revoked(s, e->lease_expire.id);
-    return mvcc_lease_revoke(s->mvcc, e->lease_expire.id, true);
 }
+
+static struct mvcc_answer answer_for(struct store *s, const struct entry *e)
+{
+    const struct store_call *c = caller(s, e);
+
+    return (struct mvcc_answer){.unwanted = c == NULL,
+        .part = c != NULL && c->part != NULL ? on_part : NULL,
+        .data = s,
+        .own = RANGE_SLICE_KEYS};
+}
+
+/* 1: more is to be done than fits into this turn. */
+static int work(struct store *s)
+{
+    struct applying *x = &s->applying;
+    int rc = mvcc_work_step(x->work, &x->steps);
+
+    if (rc > 0) {
+        struct store_call *c = caller(s, &x->entry);
+
+        MARK("entry_takes_many_turns");
+        if (c != NULL) {
+            core_call_postpone(s, c); /* its outcome is certain by now */
+        }
+        return rc;
+    }
+    x->work = mvcc_work_close(x->work);
+    return rc;
+}
+
+static int begin_work(struct store *s, struct mvcc_work *begun)
+{
+    s->applying.work = begun;
+    return work(s);
+}
+
+void core_apply_give_up(struct store *s)
+{
+    s->applying.work = mvcc_work_close(s->applying.work);
+    arena_reset(&s->apply_arena);
+}
+
+static int begin_delete(struct store *s, const struct entry *e, struct delete_reply *reply)
+{
+    struct mvcc_answer answer = answer_for(s, e);
+
+    return begin_work(s, mvcc_work_delete(s->mvcc, &e->del, &s->apply_arena, &answer, reply));
+}
+
+static int begin_txn(struct store *s, const struct entry *e, struct txn_reply *reply)
+{
+    struct mvcc_answer answer = answer_for(s, e);
+
+    return begin_work(s, mvcc_work_txn(s->mvcc, &e->txn, &s->apply_arena, &answer, reply));
+}
+
+static int begin_revoke(struct store *s, int64_t id, bool expired)
+{
+    core_lease_revoked(s, id);
+    return begin_work(s, mvcc_work_revoke(s->mvcc, id, expired));
+}
+
+/* ---- the others ---- */
 
 static void apply_publish(struct store *s, const struct entry *e)
 {
@@ -70,11 +147,10 @@ static int apply_compact(struct store *s, const struct entry *e)
     return err;
 }
 
+/* 0, the code of its answer, or 1: s->applying.work goes on with it. */
 static int apply_decoded(
     struct store *s, const struct entry *e, uint64_t term, struct store_reply *reply)
 {
-    struct arena *arena = &s->apply_arena;
-
     if (core_entry_is_stopped(s, e->type)) {
         if (e->type == ENTRY_LEASE_EXPIRE && e->lease_expire.term == term) {
             core_lease_revoked(s, e->lease_expire.id); /* void, to be proposed again */
@@ -83,20 +159,21 @@ static int apply_decoded(
     }
     switch (e->type) {
     case ENTRY_PUT:
-        return mvcc_put(s->mvcc, &e->put, arena, &reply->put);
+        return mvcc_put(s->mvcc, &e->put, &s->apply_arena, &reply->put);
     case ENTRY_DELETE:
-        return mvcc_delete(s->mvcc, &e->del, arena, &reply->del);
+        return begin_delete(s, e, &reply->del);
     case ENTRY_TXN:
-        return mvcc_txn(s->mvcc, &e->txn, arena, &reply->txn);
+        return begin_txn(s, e, &reply->txn);
     case ENTRY_COMPACT:
         return apply_compact(s, e);
     case ENTRY_LEASE_GRANT:
         return apply_lease_grant(s, e, reply);
     case ENTRY_LEASE_REVOKE:
-        core_lease_revoked(s, e->lease_revoke.id);
-        return mvcc_lease_revoke(s->mvcc, e->lease_revoke.id, false);
+        return begin_revoke(s, e->lease_revoke.id, false);
     case ENTRY_LEASE_EXPIRE:
-        return apply_lease_expire(s, e, term);
+        /* A leader that slept while another took over must not expire what the other keeps alive:
+         * its entry counts only in the term in which leadership was proved (R22). */
+        return e->lease_expire.term == term ? begin_revoke(s, e->lease_expire.id, true) : 0;
     case ENTRY_PUBLISH:
         apply_publish(s, e);
         return 0;
@@ -108,16 +185,11 @@ static int apply_decoded(
     decree_fatal("log entry of type %d reached its application", (int)e->type);
 }
 
-static void apply_normal(struct store *s, const struct raft_entry *re)
+static void decode(struct store *s, const struct raft_entry *re)
 {
-    struct store_reply reply = {0};
-    struct entry e;
-    int err;
+    struct entry *e = &s->applying.entry;
+    int err = entry_decode(buf_bytes(re->payload), &s->apply_arena, e);
 
-    if (re->payload->len == 0) {
-        return; /* the first entry of a leadership */
-    }
-    err = entry_decode(buf_bytes(re->payload), &s->apply_arena, &e);
     if (err == ENTRY_UNKNOWN_TYPE) {
         decree_fatal("log entry %" PRIu64 " has type %u, which this version (%s) does not know: "
                      "upgrade this member before it may go on",
@@ -128,13 +200,44 @@ static void apply_normal(struct store *s, const struct raft_entry *re)
                      "intact, so whoever wrote it was broken",
             re->id.index, re->id.term);
     }
-    err = apply_decoded(s, &e, re->id.term, &reply);
-    reply_to(s, &e, err, &reply);
+}
+
+/* Before the reply, so that its header and what callbacks ask see the entry as applied. */
+static void move_applied(struct store *s, const struct raft_entry *re)
+{
+    s->applied = re->id.index;
+    s->log_bytes += re->payload->len + sizeof(*re);
+    s->applied_bytes += re->payload->len + sizeof(*re);
+}
+
+/* False: it is at work. */
+static bool apply_normal(struct store *s, const struct raft_entry *re)
+{
+    struct applying *x = &s->applying;
+    int rc;
+
+    if (re->payload->len == 0) { /* the first entry of a leadership */
+        move_applied(s, re);
+        return true;
+    }
+    if (x->work != NULL) {
+        rc = work(s);
+    } else {
+        decode(s, re);
+        x->reply = (struct store_reply){0};
+        rc = apply_decoded(s, &x->entry, re->id.term, &x->reply);
+    }
+    if (rc > 0) {
+        return false;
+    }
+    move_applied(s, re);
+    reply_to(s, &x->entry, rc, &x->reply);
     if (s->apply_arena.used > PROPOSE_BYTES_MAX) {
         arena_deinit(&s->apply_arena); /* a large reply's block is not worth keeping */
     } else {
         arena_reset(&s->apply_arena);
     }
+    return true;
 }
 
 static size_t learners(const struct members *m)
@@ -168,26 +271,32 @@ static void apply_conf(struct store *s, const struct raft_entry *re)
     core_alarms_members_changed(s);
 }
 
-/* One entry; the callbacks of its call may submit and cancel others, and step nothing. */
-static void apply_entry(struct store *s, const struct raft_entry *re)
+static void enter_term(struct store *s, uint64_t term)
 {
-    decree_assert(re->id.index == s->applied + 1);
-    decree_assert(re->id.term >= s->applied_term);
-    /* Moved first, so that a reply's header and what callbacks ask see the entry as applied. */
-    s->applied = re->id.index;
-    if (re->id.term > s->applied_term) {
-        s->applied_term = re->id.term;
-        core_calls_new_term(s, re->id.term);
+    decree_assert(term >= s->applied_term);
+    if (term > s->applied_term) {
+        s->applied_term = term;
+        core_calls_new_term(s, term);
         s->reads.hold = false;
     }
-    s->log_bytes += re->payload->len + sizeof(*re);
-    s->applied_bytes += re->payload->len + sizeof(*re);
+}
+
+/* One entry; the callbacks of its call may submit and cancel others, and step nothing. False: it is
+ * at work, and the next turn goes on with it. */
+static bool apply_entry(struct store *s, const struct raft_entry *re)
+{
+    decree_assert(re->id.index == s->applied + 1);
+    if (s->applying.work == NULL) {
+        enter_term(s, re->id.term);
+    }
     if (re->type == RAFT_ENTRY_CONF) {
+        move_applied(s, re);
         apply_conf(s, re);
-    } else {
-        apply_normal(s, re);
+    } else if (!apply_normal(s, re)) {
+        return false;
     }
     core_check_applied(s);
+    return true;
 }
 
 void core_apply(struct store *s)
@@ -197,19 +306,24 @@ void core_apply(struct store *s)
     const struct raft_entry *entries;
     size_t bytes = 0;
 
-    if (s->commit <= s->applied) {
+    if (s->commit <= s->applied || s->txn.work != NULL) {
         return;
     }
     entries = raft_entries(s->raft, first, to);
-    for (uint64_t i = first; i <= to && bytes < APPLY_SLICE_BYTES; i++) {
+    s->applying.steps = core_work_steps();
+    for (uint64_t i = first; i <= to && bytes < APPLY_SLICE_BYTES && s->applying.steps > 0; i++) {
         if (i > first && BUGGIFY("apply_slice_short")) {
             break;
         }
         bytes += entries[i - first].payload->len;
-        apply_entry(s, &entries[i - first]);
+        if (!apply_entry(s, &entries[i - first])) {
+            break;
+        }
     }
-    s->watching = true;
-    (void)core_step(s, &(struct raft_event){.type = RAFT_EV_APPLIED, .index = s->applied});
+    if (s->applied >= first) {
+        s->watching = true;
+        (void)core_step(s, &(struct raft_event){.type = RAFT_EV_APPLIED, .index = s->applied});
+    }
 }
 
 /* ---- compaction ---- */
@@ -234,7 +348,7 @@ static void answer_compacted(struct store *s)
 
 void core_compact_slice(struct store *s)
 {
-    if (!s->compacting) {
+    if (!s->compacting || core_is_closed(s)) {
         return;
     }
     s->compacting =

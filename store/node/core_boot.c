@@ -548,6 +548,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     list_init(&s->exports);
     core_calls_init(s);
     core_reads_init(s);
+    core_txn_init(s);
     core_ranges_init(s);
     core_changes_init(s);
     s->state = CORE_RUNNING;
@@ -627,6 +628,8 @@ struct store *core_close(struct store *s)
     wal_close(s->wal);
     core_recv_deinit(s);
     core_reads_deinit(s);
+    core_txn_give_up(s);
+    core_apply_give_up(s);
     core_ranges_deinit(s);
     core_leases_deinit(s);
     hmap_deinit(&s->leases.asked);

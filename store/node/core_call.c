@@ -134,6 +134,13 @@ void core_call_move(struct store *s, struct store_call *c, enum call_state state
     list_add_tail(to, &c->link_);
 }
 
+void core_call_postpone(struct store *s, struct store_call *c)
+{
+    c->deadline_ms_ = core_now(s) + core_timeout_ms(s);
+    list_del(&c->age_);
+    list_add_tail(&s->calls.ages, &c->age_);
+}
+
 void core_refuse(struct store *s, struct store_call *c, int status)
 {
     decree_assert(status < 0);

@@ -91,6 +91,9 @@ void core_ranges_step(struct store *s)
     struct store_reply reply;
     struct store_call *c;
 
+    if (core_is_closed(s)) {
+        return;
+    }
     if (!list_empty(&r->waiting) && r->n_slicing < RANGES_OPEN_MAX) {
         core_range_serve(s, list_entry(r->waiting.next, struct store_call, link_));
         return;
@@ -109,7 +112,8 @@ void core_ranges_step(struct store *s)
 
 bool core_ranges_busy(const struct store *s)
 {
-    return !list_empty(&s->ranges.slicing) || !list_empty(&s->ranges.waiting);
+    return !core_is_closed(s) &&
+        (!list_empty(&s->ranges.slicing) || !list_empty(&s->ranges.waiting));
 }
 
 void core_ranges_fail(struct store *s, int status)

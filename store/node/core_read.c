@@ -125,7 +125,7 @@ static void serve(struct store *s, struct store_call *c);
  * once, before any of them is found to have expired. */
 static void release(struct store *s, struct store_call *c)
 {
-    if (c->kind == STORE_RANGE || c->kind == STORE_TXN) {
+    if (c->kind == STORE_RANGE || c->kind == STORE_TXN || core_is_closed(s)) {
         core_call_move(s, c, CALL_READING, &s->reads.ready);
     } else {
         serve(s, c);
@@ -134,6 +134,9 @@ static void release(struct store *s, struct store_call *c)
 
 void core_reads_release(struct store *s)
 {
+    if (core_is_closed(s)) {
+        return;
+    }
     list_for_each_safe (it, &s->reads.known) {
         struct read_round *round = list_entry(it, struct read_round, link);
 
@@ -164,7 +167,8 @@ void core_reads_turn(struct store *s)
 
 void core_reads_serve(struct store *s)
 {
-    while (s->reads.keys_left > 0 && !list_empty(&s->reads.ready)) {
+    core_txn_step(s);
+    while (!core_is_closed(s) && s->reads.keys_left > 0 && !list_empty(&s->reads.ready)) {
         serve(s, list_entry(s->reads.ready.next, struct store_call, link_));
         s->reads.keys_left -= MIN(s->reads.keys_left, (size_t)READ_COST_KEYS);
     }
@@ -172,7 +176,7 @@ void core_reads_serve(struct store *s)
 
 bool core_reads_busy(const struct store *s)
 {
-    return !list_empty(&s->reads.ready);
+    return !list_empty(&s->reads.ready) && !core_is_closed(s);
 }
 
 void core_reads_deinit(struct store *s)
@@ -255,8 +259,6 @@ static int read_state(
     switch (c->kind) {
     case STORE_RANGE:
         return mvcc_range(s->mvcc, &c->range, arena, &ret->range);
-    case STORE_TXN:
-        return mvcc_txn(s->mvcc, &c->txn, arena, &ret->txn);
     case STORE_LEASE_KEEPALIVE:
         return serve_keepalive(s, c, &ret->lease);
     case STORE_LEASE_TTL:
@@ -298,6 +300,10 @@ static void serve(struct store *s, struct store_call *c)
     }
     if (c->kind == STORE_RANGE && c->range.range_end.len != 0 && c->part != NULL) {
         core_range_serve(s, c);
+        return;
+    }
+    if (c->kind == STORE_TXN) {
+        core_txn_serve(s, c);
         return;
     }
     err = read_state(s, c, &arena, &reply);

@@ -187,6 +187,8 @@ static void swap_state(struct store *s, struct snap_header *h)
     core_check_abort(s);
     core_calls_outcome_unknown(s);
     core_ranges_fail(s, DECREE_ELEADER_CHANGED);
+    core_txn_give_up(s);
+    core_apply_give_up(s);
     mvcc_watch_move(old, r->built);
     s->mvcc = TAKE_PTR(r->built);
     mvcc_free(old);

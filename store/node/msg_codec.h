@@ -17,7 +17,7 @@ enum frame_kind {
     FRAME_PROPOSALS_REFUSED = 4, /* the leader to whom forwarded them */
     FRAME_MEMBER_ASK = 5,        /* a change of the members that a follower was asked for */
     FRAME_MEMBER_ANSWER = 6,
-    FRAME_HASH_ASK = 8,          /* the leader wants the hash of the state at an index */
+    FRAME_HASH_ASK = 8, /* the leader wants the hash of the state at an index */
     FRAME_HASH_ANSWER = 9,
     /* snapshot stream */
     FRAME_SNAP_BEGIN = 16,

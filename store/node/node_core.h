@@ -143,8 +143,8 @@ const struct members *core_members(const struct store *s);
 const struct members *core_links(const struct store *s);
 /* This member has applied its own removal: it must stop and stay away. */
 bool core_was_removed(const struct store *s);
-/* What a member answers to one that wants to join. False: it is joining itself, and knows the members
- * by hearsay only, which may be old. */
+/* What a member answers to one that wants to join. False: it is joining itself, and knows the
+ * members by hearsay only, which may be old. */
 bool core_join_answer(const struct store *s, struct strbuf *out);
 /* For tests and, later, the comparison between members. */
 uint64_t core_hash(const struct store *s);

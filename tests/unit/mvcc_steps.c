@@ -69,16 +69,21 @@ static void end(struct gathered *g)
 
 static int run(const struct steps *x, struct mvcc_work *w)
 {
-    size_t most = x->pick(x->data, 3) == 0 ? 1000 : 4;
-    int r;
+    uint32_t most = x->pick(x->data, 3) == 0 ? 1000 : 4;
 
-    while ((r = mvcc_work_step(w, 1 + x->pick(x->data, (uint32_t)most))) > 0) {
+    for (;;) {
+        size_t steps = 1 + x->pick(x->data, most);
+        int r = mvcc_work_step(w, &steps);
+
+        if (r <= 0) {
+            mvcc_work_close(w);
+            return r;
+        }
+        decree_assert(steps == 0);
         if (x->between != NULL) {
             x->between(x->data);
         }
     }
-    mvcc_work_close(w);
-    return r;
 }
 
 static struct mvcc_answer answer(const struct steps *x, struct gathered *g)
