@@ -320,6 +320,11 @@ static inline size_t core_work_steps(void)
 {
     return BUGGIFY("work_step_short") ? 1 : WORK_STEPS;
 }
+/* Keys and values that a reply with parts has of its own. */
+static inline size_t core_own_keys(void)
+{
+    return BUGGIFY("reply_all_in_parts") ? 0 : RANGE_SLICE_KEYS;
+}
 /* The keyspace stands between two states, or must stay as it is: no reads, writes, deliveries and
  * no compaction. */
 static inline bool core_is_closed(const struct store *s)

@@ -65,7 +65,7 @@ static struct mvcc_answer answer_for(struct store *s, const struct entry *e)
     return (struct mvcc_answer){.unwanted = c == NULL,
         .part = c != NULL && c->part != NULL ? on_part : NULL,
         .data = s,
-        .own = RANGE_SLICE_KEYS};
+        .own = core_own_keys()};
 }
 
 /* 1: more is to be done than fits into this turn. */

@@ -61,7 +61,7 @@ void core_txn_serve(struct store *s, struct store_call *c)
 {
     struct txn_read *x = &s->txn;
     struct mvcc_answer answer = {
-        .part = c->part != NULL ? on_part : NULL, .data = s, .own = RANGE_SLICE_KEYS};
+        .part = c->part != NULL ? on_part : NULL, .data = s, .own = core_own_keys()};
 
     decree_assert(!core_is_closed(s));
     core_call_move(s, c, CALL_READING, &x->call);

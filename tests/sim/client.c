@@ -84,7 +84,7 @@ static bool ask(struct client *c, struct attempt *a, const struct item *x, struc
             (struct range_request){.key = h->key, .serializable = x->kind == ITEM_get_stale};
         return true;
     case ITEM_list:
-        listing_ask(a);
+        listing_ask(a, x->args[1] % 2 != 0);
         return true;
     case ITEM_del:
         h->kind = HISTORY_DELETE;
@@ -163,7 +163,7 @@ static void read_reply(
         }
         break;
     case ITEM_list:
-        listing_last(a, &reply->range);
+        listing_last(a, reply);
         a->w->counts.reads++;
         break;
     case ITEM_cas:

@@ -47,13 +47,21 @@ static bool on_part(struct store_call *call, const struct store_part *part)
     return true;
 }
 
-void listing_ask(struct attempt *a)
+void listing_ask(struct attempt *a, bool in_txn)
 {
+    static const struct range_request all = {
+        .key = BYTES_LITERAL("k"), .range_end = BYTES_LITERAL("l")};
+
     a->listing = xcalloc(1, sizeof(*a->listing));
-    a->call.kind = STORE_RANGE;
     a->call.part = on_part;
-    a->call.range =
-        (struct range_request){.key = BYTES_LITERAL("k"), .range_end = BYTES_LITERAL("l")};
+    if (in_txn) {
+        a->op = (struct txn_op){.kind = OP_RANGE, .range = all};
+        a->call.kind = STORE_TXN;
+        a->call.txn = (struct txn_request){.success = &a->op, .n_success = 1};
+    } else {
+        a->call.kind = STORE_RANGE;
+        a->call.range = all;
+    }
 }
 
 uint64_t listing_begin(struct attempt *a)
@@ -70,8 +78,11 @@ uint64_t listing_begin(struct attempt *a)
     return l->numbers[0];
 }
 
-void listing_last(struct attempt *a, const struct range_reply *r)
+void listing_last(struct attempt *a, const struct store_reply *reply)
 {
+    const struct range_reply *r =
+        a->call.kind == STORE_TXN ? &reply->txn.ops[0].range : &reply->range;
+
     add(a, r->kvs, r->n_kvs);
 }
 

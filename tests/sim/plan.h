@@ -89,7 +89,7 @@ struct settings {
     X(put_leased, "client key")                                                                    \
     X(get, "client key")                                                                           \
     X(get_stale, "client key")                                                                     \
-    X(list, "client") /* all keys, in parts */                                                     \
+    X(list, "client how") /* all keys, in parts; how is odd: in a txn */                           \
     X(del, "client key")                                                                           \
     X(cas, "client key")                                                                           \
     X(grant, "client ttl_s")                                                                       \

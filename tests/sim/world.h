@@ -449,9 +449,9 @@ void client_give_up(struct world *w, const struct event *e);
 void clients_on_gone(struct world *w, const struct member *m);
 bool clients_are_idle(const struct world *w);
 /* listing.c */
-void listing_ask(struct attempt *a);
+void listing_ask(struct attempt *a, bool in_txn);
 uint64_t listing_begin(struct attempt *a); /* a number of the history */
-void listing_last(struct attempt *a, const struct range_reply *r);
+void listing_last(struct attempt *a, const struct store_reply *reply);
 void listing_end(struct attempt *a, const struct history_reply *reply);
 void listing_free(struct listing *l);
 void watch_do(struct world *w, const struct item *x);
