@@ -473,31 +473,35 @@ static bool deliver_next(struct sim *s)
     return false;
 }
 
-void sim_settle(struct sim *s)
+bool sim_round(struct sim *s)
 {
-    bool any = true;
+    bool any = false;
 
-    for (int rounds = 0; any; rounds++) {
-        assert_true(rounds < SETTLE_MAX);
-        any = false;
-        for (size_t i = 0; i < s->n; i++) {
-            struct store *core = s->members[i].core;
+    for (size_t i = 0; i < s->n; i++) {
+        struct store *core = s->members[i].core;
 
-            if (core != NULL) {
-                core_disk(core);
-                if (core_is_dirty(core)) {
-                    any = true;
-                    any = core_turn(core) || any;
-                }
-                if (core_was_removed(core)) {
-                    s->members[i].removed = true;
-                    sim_stop(s, i);
-                }
+        if (core != NULL) {
+            core_disk(core);
+            if (core_is_dirty(core)) {
+                any = true;
+                any = core_turn(core) || any;
+            }
+            if (core_was_removed(core)) {
+                s->members[i].removed = true;
+                sim_stop(s, i);
             }
         }
-        for (int k = 0; k < 16 && deliver_next(s); k++) {
-            any = true;
-        }
+    }
+    for (int k = 0; k < 16 && deliver_next(s); k++) {
+        any = true;
+    }
+    return any;
+}
+
+void sim_settle(struct sim *s)
+{
+    for (int rounds = 0; sim_round(s); rounds++) {
+        assert_true(rounds < SETTLE_MAX);
     }
 }
 

@@ -66,6 +66,9 @@ void sim_wipe(struct sim *s, size_t i);
 void sim_kill(struct sim *s, size_t i);
 void sim_stop(struct sim *s, size_t i);
 
+/* A turn of each member that has something to do, and some of the frames; false: nothing is left to
+ * do without time going on. */
+bool sim_round(struct sim *s);
 /* Everything that can be done without time going on. */
 void sim_settle(struct sim *s);
 /* Time goes on in steps of 10 ms. */
