@@ -48,7 +48,7 @@ struct conn {
     struct list full_watches; /* struct watch.full: until watch_bytes has fallen */
     size_t in_bytes;          /* bodies waiting */
     size_t call_bytes;        /* requests that are with the store */
-    struct exchange *large;   /* whose reply comes in parts: one at a time, the others wait */
+    struct exchange *large;   /* whose reply comes in parts: one at a time, other reads wait */
     size_t deferred_bytes;    /* the largest answer that found no room */
     struct list waiting; /* struct rpc.queue_link: complete requests, for which there is no room */
     struct identity identity;

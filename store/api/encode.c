@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "codec.h"
+
 enum {
     HEADER_FIELD = 1,    /* of every response */
     EVENTS_FIELD = 11,   /* of WatchResponse */
@@ -19,7 +21,7 @@ static void header_fields(struct pbw *w, const struct store_header *h)
     pbw_u64(w, 1, h->cluster_id);
 }
 
-void encode_header(struct pbw *w, const struct store_header *h)
+static void encode_header(struct pbw *w, const struct store_header *h)
 {
     size_t mark = pbw_size(w);
 
@@ -40,28 +42,40 @@ static void kv(struct pbw *w, unsigned field, const struct kv *kv)
     pbw_message(w, field, mark);
 }
 
-static void kvs(struct pbw *w, unsigned field, const struct kv *list, size_t n)
+void encode_kvs(struct pbw *w, unsigned field, const struct kv *list, size_t n)
 {
     while (n > 0) {
         kv(w, field, &list[--n]);
     }
 }
 
-void encode_kvs(struct pbw *w, const struct kv *list, size_t n)
+void encode_retag(uint8_t *p, size_t len, unsigned field)
 {
-    kvs(w, 2, list, n);
+    struct dec d = dec_make(bytes_make(p, len));
+
+    decree_assert(field < 16); /* a tag of one byte, as the one that it replaces */
+    while (dec_left(&d) != 0) {
+        p[len - dec_left(&d)] = (uint8_t)(field << 3 | 2);
+        (void)dec_u8(&d);
+        (void)dec_bytes(&d);
+    }
+    decree_assert(!d.bad);
 }
 
-void encode_range_end(struct pbw *w, const struct range_reply *r)
+static void kvs(struct pbw *w, unsigned field, bool in_parts, const struct kv *list, size_t n)
 {
-    pbw_i64(w, 4, r->count);
-    pbw_bool(w, 3, r->more);
+    if (in_parts) {
+        pbw_gap(w, field);
+    } else {
+        encode_kvs(w, field, list, n);
+    }
 }
 
 static void range_fields(struct pbw *w, const struct range_reply *r)
 {
-    encode_range_end(w, r);
-    encode_kvs(w, r->kvs, r->n_kvs);
+    pbw_i64(w, 4, r->count);
+    pbw_bool(w, 3, r->more);
+    kvs(w, ENCODE_KVS, r->in_parts, r->kvs, r->n_kvs);
 }
 
 static void put_fields(struct pbw *w, const struct put_reply *r)
@@ -73,7 +87,7 @@ static void put_fields(struct pbw *w, const struct put_reply *r)
 
 static void delete_fields(struct pbw *w, const struct delete_reply *r)
 {
-    kvs(w, 3, r->prevs, r->n_prevs);
+    kvs(w, ENCODE_PREV_KVS, r->in_parts, r->prevs, r->n_prevs);
     pbw_i64(w, 2, r->deleted);
 }
 
@@ -283,6 +297,34 @@ size_t encode_kvs_estimate(const struct kv *list, size_t n)
         sum += list[i].key.len + list[i].value.len + KV_OVERHEAD;
     }
     return sum;
+}
+
+static size_t txn_gaps(const struct txn_reply *r)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->n_ops; i++) {
+        const struct txn_op_reply *o = &r->ops[i];
+
+        n += o->kind == OP_TXN ? txn_gaps(&o->txn) : 0;
+        n += o->kind == OP_RANGE && o->range.in_parts;
+        n += o->kind == OP_DELETE && o->del.in_parts;
+    }
+    return n;
+}
+
+size_t encode_gaps(enum store_kind kind, const struct store_reply *reply)
+{
+    switch (kind) {
+    case STORE_RANGE:
+        return reply->range.in_parts;
+    case STORE_DELETE:
+        return reply->del.in_parts;
+    case STORE_TXN:
+        return txn_gaps(&reply->txn);
+    default:
+        return 0;
+    }
 }
 
 static size_t txn_estimate(const struct txn_reply *r)

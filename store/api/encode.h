@@ -6,17 +6,24 @@
 #include "proto_write.h"
 #include "store.h"
 
-/* Appends (in front) the whole response message of a call of that kind. w must be initialised. */
+/* Appends (in front) the whole response message of a call of that kind. w must be initialised, and
+ * know of the gaps of a reply that has some: the lists that came in parts. */
 void encode_reply(struct pbw *w, enum store_kind kind, const struct store_reply *reply);
 /* About how large it will be; never more than a quarter too little. */
 size_t encode_reply_estimate(enum store_kind kind, const struct store_reply *reply);
 
-/* A part of a range's reply: elements of RangeResponse.kvs, or count and more alone. */
-void encode_kvs(struct pbw *w, const struct kv *list, size_t n);
+/* Lists that can come in parts, by their field's number. */
+enum {
+    ENCODE_KVS = 2,      /* of RangeResponse */
+    ENCODE_PREV_KVS = 3, /* of DeleteRangeResponse */
+};
+/* How many there are in this reply that say in_parts. */
+size_t encode_gaps(enum store_kind kind, const struct store_reply *reply);
+/* Elements of such a list. */
+void encode_kvs(struct pbw *w, unsigned field, const struct kv *list, size_t n);
 size_t encode_kvs_estimate(const struct kv *list, size_t n);
-void encode_range_end(struct pbw *w, const struct range_reply *r);
-
-void encode_header(struct pbw *w, const struct store_header *h);
+/* Encoded elements of one list become such of another one. */
+void encode_retag(uint8_t *p, size_t len, unsigned field);
 
 /* One event as an element of WatchResponse.events: tag, length and message, so that a response is
  * put together by concatenation. A new reference, the caller's. */

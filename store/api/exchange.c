@@ -59,7 +59,7 @@ struct exchange *exchange_new(struct conn *conn, const struct transport *transpo
 /* Keeps the sums over all queues right after `out` or the parts of a reply have changed. */
 static void count_out(struct exchange *ex)
 {
-    size_t held = ex->out.bytes + ex->rpc.parts.bytes;
+    size_t held = ex->out.bytes + ex->rpc.parts.elements.bytes;
 
     ex->conn->out_bytes += held - ex->out_counted;
     if (ex->is_watch) {

@@ -13,6 +13,7 @@
 #include "json_proto.h"
 #include "list.h"
 #include "method.h"
+#include "reply_parts.h"
 #include "segq.h"
 
 struct api;
@@ -72,7 +73,8 @@ struct rpc {
     struct watch_stream *watch;       /* METHOD_WATCH: owned */
     struct snapshot_stream *snapshot; /* METHOD_SNAPSHOT: owned */
     struct arena message;             /* streams: memory of the message under way */
-    struct segq parts;                /* a reply that comes in parts: its kvs so far, encoded */
+    bool large;                       /* the reply comes in parts… */
+    struct reply_parts parts;         /* …and these are there */
     size_t parts_expected;            /* roughly what all of them will be */
     struct list queue_link; /* streams: in api->leader_streams while `hasleader` watches it; others:
                                in conn->waiting or api->large_waiting */

@@ -440,11 +440,12 @@ static void scalar_out(const ProtobufCFieldDescriptor *f, uint64_t v, struct str
     }
 }
 
-static void bytes_out(const ProtobufCFieldDescriptor *f, struct bytes b, struct strbuf *out)
+static void bytes_out(
+    const ProtobufCFieldDescriptor *f, struct bytes b, struct pbw_gap *gaps, struct strbuf *out)
 {
     switch (f->type) {
     case PROTOBUF_C_TYPE_MESSAGE:
-        json_from_proto(f->descriptor, b, out);
+        json_from_proto_around(f->descriptor, b, gaps, out);
         break;
     case PROTOBUF_C_TYPE_STRING:
         json_quote(out, b);
@@ -456,8 +457,8 @@ static void bytes_out(const ProtobufCFieldDescriptor *f, struct bytes b, struct 
     }
 }
 
-bool json_fields_from_proto(
-    const ProtobufCMessageDescriptor *type, struct bytes wire, struct strbuf *out)
+static bool fields_out(const ProtobufCMessageDescriptor *type, struct bytes wire,
+    struct pbw_gap *gaps, struct strbuf *out)
 {
     const ProtobufCFieldDescriptor *list = NULL; /* the one whose bracket is open */
     struct dec d = dec_make(wire);
@@ -484,8 +485,10 @@ bool json_fields_from_proto(
             }
         }
         list = f->label == PROTOBUF_C_LABEL_REPEATED ? f : NULL;
-        if ((tag & 7) == 2) {
-            bytes_out(f, dec_bytes(&d), out);
+        if ((tag & 7) == PBW_MARK) {
+            gaps[dec_varint(&d)].at = out->len;
+        } else if ((tag & 7) == 2) {
+            bytes_out(f, dec_bytes(&d), gaps, out);
         } else {
             scalar_out(f, dec_varint(&d), out);
         }
@@ -498,9 +501,21 @@ bool json_fields_from_proto(
     return any;
 }
 
-void json_from_proto(const ProtobufCMessageDescriptor *type, struct bytes wire, struct strbuf *out)
+bool json_fields_from_proto(
+    const ProtobufCMessageDescriptor *type, struct bytes wire, struct strbuf *out)
+{
+    return fields_out(type, wire, NULL, out);
+}
+
+void json_from_proto_around(const ProtobufCMessageDescriptor *type, struct bytes wire,
+    struct pbw_gap *gaps, struct strbuf *out)
 {
     strbuf_append_char(out, '{');
-    (void)json_fields_from_proto(type, wire, out);
+    (void)fields_out(type, wire, gaps, out);
     strbuf_append_char(out, '}');
+}
+
+void json_from_proto(const ProtobufCMessageDescriptor *type, struct bytes wire, struct strbuf *out)
+{
+    json_from_proto_around(type, wire, NULL, out);
 }

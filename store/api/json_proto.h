@@ -14,6 +14,7 @@
 #include "arena.h"
 #include "buf.h"
 #include "err.h"
+#include "proto_write.h"
 
 /* Finds where one JSON value of a stream ends, byte by byte, and is the depth guard in front of the
  * parser. */
@@ -40,6 +41,11 @@ void json_from_proto(const ProtobufCMessageDescriptor *type, struct bytes wire, 
 /* The same without the braces around it: "a":1,"b":2. False when there was nothing to write. */
 bool json_fields_from_proto(
     const ProtobufCMessageDescriptor *type, struct bytes wire, struct strbuf *out);
+
+/* Wire bytes with marks (proto_write.h): a list of which one stands for the elements is there with
+ * its name and brackets, and the gap's `at` becomes the place between these in out. */
+void json_from_proto_around(const ProtobufCMessageDescriptor *type, struct bytes wire,
+    struct pbw_gap *gaps, struct strbuf *out);
 
 /* Appends a quoted and escaped string. */
 void json_quote(struct strbuf *out, struct bytes text);

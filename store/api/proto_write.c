@@ -4,7 +4,7 @@ enum { PBW_MIN = 128, VARINT_MAX = 10, WIRE_BYTES = 2 };
 
 void pbw_init(struct pbw *w, size_t expect)
 {
-    w->buf = buf_new(MAX(expect, (size_t)PBW_MIN));
+    *w = (struct pbw){.buf = buf_new(MAX(expect, (size_t)PBW_MIN))};
     w->at = w->buf->len;
 }
 
@@ -22,7 +22,7 @@ struct buf *pbw_take(struct pbw *w, size_t *ret_offset)
 static uint8_t *reserve(struct pbw *w, size_t n)
 {
     if (w->at < n) {
-        size_t size = pbw_size(w);
+        size_t size = pbw_view(w).len;
         struct buf *bigger = buf_new(MAX((size_t)w->buf->len * 2, size + n + PBW_MIN));
 
         memcpy(bigger->data + bigger->len - size, w->buf->data + w->at, size);
@@ -86,4 +86,38 @@ void pbw_message(struct pbw *w, unsigned field, size_t mark)
     decree_assert(pbw_size(w) >= mark);
     pbw_varint(w, pbw_size(w) - mark);
     tag(w, field, WIRE_BYTES);
+}
+
+void pbw_set_gaps(struct pbw *w, struct pbw_gap *gaps, size_t n, bool marked)
+{
+    w->gaps = gaps;
+    w->n_gaps = n;
+    w->marked = marked;
+}
+
+void pbw_gap(struct pbw *w, unsigned field)
+{
+    struct pbw_gap *gap;
+
+    decree_assert(w->n_gaps > 0);
+    gap = &w->gaps[--w->n_gaps];
+    gap->field = field;
+    gap->at = pbw_view(w).len; /* from the end, until its beginning is known */
+    if (gap->bytes == 0) {
+        return;
+    }
+    if (w->marked) {
+        pbw_varint(w, w->n_gaps);
+        tag(w, field, PBW_MARK);
+    } else {
+        w->elsewhere += gap->bytes;
+    }
+}
+
+void pbw_place_gaps(const struct pbw *w, struct pbw_gap *gaps, size_t n)
+{
+    decree_assert(w->n_gaps == 0);
+    for (size_t i = 0; i < n; i++) {
+        gaps[i].at = pbw_view(w).len - gaps[i].at;
+    }
 }

@@ -22,6 +22,32 @@ static struct exchange *exchange_of(struct rpc *rpc)
 
 static void serve_stream(struct exchange *ex);
 
+static bool is_read(const struct store_call *call)
+{
+    switch (call->kind) {
+    case STORE_RANGE:
+    case STORE_LEASE_TTL:
+    case STORE_LEASE_LIST:
+    case STORE_MEMBER_LIST:
+    case STORE_STATUS:
+    case STORE_HASH:
+    case STORE_HASH_KV:
+        return true;
+    case STORE_TXN:
+        return txn_request_is_readonly(&call->txn);
+    case STORE_ALARM:
+        return call->alarm.action == STORE_ALARM_GET;
+    default:
+        return false;
+    }
+}
+
+/* What may be asked of the store again when there was no room for the answer. */
+static bool is_read_of_keys(const struct store_call *call)
+{
+    return (call->kind == STORE_RANGE || call->kind == STORE_TXN) && is_read(call);
+}
+
 /* A read that finds no room for its answer is done again when there is: reading later is as good.
  * Its call is not with the store. */
 static void wait_for_room(struct exchange *ex, struct list *among)
@@ -40,7 +66,7 @@ static bool defer(struct exchange *ex, size_t bytes)
     struct store_call *call = &ex->rpc.call;
     struct conn *c = ex->conn;
 
-    if (call->kind != STORE_RANGE || c->large == ex || !conn_is_full(c)) {
+    if (ex->rpc.large || !conn_is_full(c) || !is_read_of_keys(call)) {
         return false;
     }
     wait_for_room(ex, &c->waiting);
@@ -48,14 +74,15 @@ static bool defer(struct exchange *ex, size_t bytes)
     return true;
 }
 
-/* False: no more answers may wait in this process, so the call has been ended. */
+/* False: no more answers may wait in this process, so the call has been ended. What it wrote stays
+ * written, and the client is told that it may have been. */
 static bool has_room(struct exchange *ex, size_t bytes)
 {
     if (ex->api->out_bytes + bytes <= OUTPUT_BYTES_TOTAL_MAX) {
         return true;
     }
     ex->api->counters.refused_requests++;
-    rpc_fail(ex, DECREE_ETOO_MANY_REQUESTS);
+    rpc_fail(ex, is_read(&ex->rpc.call) ? DECREE_ETOO_MANY_REQUESTS : DECREE_EREPLY_DROPPED);
     return false;
 }
 
@@ -65,8 +92,9 @@ static size_t whole_estimate(const struct store_part *first)
     return first->n == 0 ? 0 : encode_kvs_estimate(first->kvs, first->n) / first->n * first->about;
 }
 
-/* What comes first makes this the connection's large reply. Its call waits instead where the one
- * before it is not through, or where this one and all others would be too much together: false. */
+/* What comes first makes this the connection's large reply. The call of a read waits instead where
+ * the one before it is not through, or where this one and all others would be too much together:
+ * false. A write must not be done again, so its reply goes ahead of what waits. */
 static bool begin_parts(struct exchange *ex, const struct store_part *first)
 {
     size_t expected = whole_estimate(first);
@@ -74,11 +102,9 @@ static bool begin_parts(struct exchange *ex, const struct store_part *first)
     struct conn *c = ex->conn;
     bool fits = api->out_bytes + api->large_bytes + expected <= OUTPUT_BYTES_TOTAL_MAX;
 
-    if (c->large == NULL && !conn_is_full(c) && (fits || api_takes_large(api))) {
-        c->large = ex;
-        ex->rpc.parts_expected = expected;
-        api->large_bytes += expected;
-        api->n_large++;
+    if ((c->large == NULL && !conn_is_full(c) && (fits || api_takes_large(api))) ||
+        !is_read_of_keys(&ex->rpc.call)) {
+        rpc_parts_begin(ex, expected);
         return true;
     }
     rpc_set_calling(ex, false);
@@ -93,11 +119,11 @@ static bool on_part(struct store_call *call, const struct store_part *part)
     struct exchange *ex = exchange_of(container_of(call, struct rpc, call));
 
     decree_assert(ex->rpc.calling && !ex->done);
-    if ((ex->conn->large != ex && !begin_parts(ex, part)) ||
+    if ((!ex->rpc.large && !begin_parts(ex, part)) ||
         !has_room(ex, encode_kvs_estimate(part->kvs, part->n))) {
         return false;
     }
-    rpc_parts_add(ex, part->kvs, part->n);
+    rpc_parts_add(ex, part);
     return true;
 }
 
@@ -130,8 +156,10 @@ static void on_reply(struct store_call *call, int status, const struct store_rep
     if (defer(ex, expect) || !has_room(ex, expect)) {
         return;
     }
-    if (ex->conn->large == ex) {
-        rpc_parts_add(ex, reply->range.kvs, reply->range.n_kvs);
+    if (!ex->rpc.large && encode_gaps(call->kind, reply) > 0) {
+        rpc_parts_begin(ex, expect); /* lists in parts of which none came: they are empty */
+    }
+    if (ex->rpc.large) {
         send_parts(ex, reply);
         return;
     }
