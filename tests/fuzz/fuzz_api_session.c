@@ -1,4 +1,5 @@
 /* A client's bytes against the doors on a store in memory: HTTP/1.1 or HTTP/2, as the bytes say.
+ * What has two keys or more is answered in parts.
  * Afterwards nothing of the client may be left. */
 #include <signal.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ static void start(void)
     log_set_level(LOG_LEVEL_ERROR);
     (void)uv_loop_init(&loop);
     store = fake_store_new(&loop);
+    fake_store_set_part_kvs(store, 1);
     (void)api_new(&loop, store, NULL, &api);
     (void)snprintf(
         address.sun_path, sizeof(address.sun_path), "/tmp/decree-fuzz-%d.sock", (int)getpid());
@@ -76,6 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)uv_run(&loop, UV_RUN_NOWAIT);
     }
     decree_assert(api->n_conns == 0 && api->n_exchanges == 0 && api->n_watchers == 0 &&
-        api->in_bytes == 0 && api->out_bytes == 0 && fake_store_calls(store) == 0);
+        api->in_bytes == 0 && api->out_bytes == 0 && api->n_large == 0 && api->large_bytes == 0 &&
+        fake_store_calls(store) == 0);
     return 0;
 }

@@ -59,11 +59,59 @@ class Fair(unittest.TestCase):
         self.assertTrue(0 < len(keys) < KEYS and all("value" not in kv for kv in got["kvs"]))
 
     def test_large_ranges_over_grpc(self):
-        got = subprocess.run(
-            ["etcdctl", "--endpoints", f"http://127.0.0.1:{self.member.client_port}", "get",
-             "--prefix", "/", "--keys-only"], env={**os.environ, "ETCDCTL_API": "3"}, check=True,
-            stdout=subprocess.PIPE, text=True).stdout.split()
+        got = self.etcdctl("get", "--prefix", "/", "--keys-only")
         self.assertEqual(got, [key(i) for i in range(KEYS)])
+
+    def etcdctl(self, *arguments, **more):
+        return subprocess.run(
+            ["etcdctl", "--endpoints", f"http://127.0.0.1:{self.member.client_port}", *arguments],
+            env={**os.environ, "ETCDCTL_API": "3"}, check=True, stdout=subprocess.PIPE, text=True,
+            **more).stdout.split()
+
+    def test_large_txns_tell_what_ranges_do(self):
+        everything = {"key": b64("/"), "range_end": b64("0")}
+        last = {**everything, "sort_order": "DESCEND", "limit": KEYS - 1}
+        put = {"request_put": {"key": b64("beside"), "value": b64("1"), "prev_kv": True}}
+        want = [self.client.call("/v3/kv/range", range_) for range_ in (everything, last)]
+        writes = self.client.call("/v3/kv/txn", {"success": [
+            {"request_range": everything}, put,
+            {"request_txn": {"success": [{"request_range": last}]}},
+            {"request_range": {**everything, "count_only": True}}]})["responses"]
+        reads = self.client.call("/v3/kv/txn", {"success": [
+            {"request_range": everything}, {"request_range": last}]})["responses"]
+        got = [writes[0], writes[2]["response_txn"]["responses"][0], *reads]
+        for answer, range_ in zip(got, want * 2):
+            answer = answer["response_range"]
+            self.assertEqual(list(answer), ["header", *list(range_)[1:]])
+            del answer["header"]
+            self.assertEqual(answer, {k: v for k, v in range_.items() if k != "header"})
+        self.assertEqual(writes[3]["response_range"]["count"], str(KEYS))
+        self.assertEqual(self.etcdctl("txn", input='\nget / 0 --keys-only\nput beside 2\n\n\n'),
+                         ["SUCCESS", *[key(i) for i in range(KEYS)], "OK"])
+
+    def test_large_deletes_tell_all_that_they_took(self):
+        n = 3000
+        everything = [word for i in range(n) for word in (f"d/{i:06}", str(i))]
+
+        def fill():
+            for at in range(0, n, 100):
+                self.client.call("/v3/kv/txn", {"success": [
+                    {"request_put": {"key": b64(f"d/{i:06}"), "value": b64(str(i))}}
+                    for i in range(at, at + 100)]})
+
+        fill()
+        self.assertEqual(self.etcdctl("del", "d/", "--prefix", "--prev-kv"), [str(n), *everything])
+        fill()
+        self.assertEqual(
+            self.etcdctl("txn", input='\nget d/ --prefix\ndel d/ --prefix --prev-kv\n\n\n'),
+            ["SUCCESS", *everything, str(n), *everything])
+        fill()
+        before = self.client.range("d/", "d0")
+        got = self.client.call("/v3/kv/deleterange", {
+            "key": b64("d/"), "range_end": b64("d0"), "prev_kv": True})
+        self.assertEqual((list(got), got["deleted"]), (["header", "deleted", "prev_kvs"], str(n)))
+        self.assertEqual(got["prev_kvs"], before["kvs"])
+        self.assertNotIn("kvs", self.client.range("d/", "d0"))
 
     def test_large_ranges_are_of_one_revision_while_writes_go_on(self):
         """Each write gives two keys far apart the same value: a range sees both or neither."""

@@ -227,6 +227,19 @@ class Etcdctl(unittest.TestCase):
                              stdout=subprocess.PIPE, check=True)
         self.assertEqual(run.stdout.split(), ["SUCCESS", "OK"])
 
+    def test_txn_with_long_lists(self):
+        for i in range(5):
+            self.ctl("put", f"n/{i}", f"v{i}")
+        everything = [word for i in range(5) for word in (f"n/{i}", f"v{i}")]
+        run = subprocess.run(["etcdctl", "--endpoints", self.ours.url, "txn"],
+                             env={**os.environ, "ETCDCTL_API": "3"}, text=True, timeout=20,
+                             input='\nget n/ --prefix\nput n 1\ndel n/ --prefix --prev-kv\n'
+                             'get n/ --prefix\n\n\n', stdout=subprocess.PIPE, check=True)
+        self.assertEqual(run.stdout.split(), ["SUCCESS", *everything, "OK", "5", *everything])
+        for i in range(5):
+            self.ctl("put", f"n/{i}", f"v{i}")
+        self.assertEqual(self.ctl("del", "--prefix", "n/", "--prev-kv").split(), ["5", *everything])
+
     def test_leases(self):
         lease = re.match(r"lease ([0-9a-f]+) granted with TTL\(60s\)", self.ctl("lease", "grant", "60"))
         self.ctl("put", "--lease", lease[1], "l/1", "x")

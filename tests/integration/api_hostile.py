@@ -350,6 +350,40 @@ class Hostile(unittest.TestCase):
         self.assertTrue(all(size < bytes_ < size + 200 for bytes_ in got.values()))
         c.close()
 
+    def test_long_lists_of_one_connection_do_not_mix(self):
+        """A read waits for the one before it, a write for nobody; all are whole."""
+        n = 300
+        for at in range(0, n, 100):
+            api_server.post(self.port, "/v3/kv/txn", {"success": [
+                {"request_put": {"key": b64(f"l{i:03}"), "value": b64(f"v{i:03}")}}
+                for i in range(at, at + 100)]})
+        everything = field(1, b"l") + field(2, b"m")
+        read = field(2, field(1, everything))  # RequestOp.request_range
+        delete = field(2, field(3, everything + field(3, 1)))
+        c = H2(self.port, timeout=20)
+        c.send(request(1, b"/etcdserverpb.KV/Range", frame(everything)) +
+               request(3, b"/etcdserverpb.KV/Txn", frame(read + read)) +
+               request(5, b"/etcdserverpb.KV/Txn", frame(read + delete + read)) +
+               request(7, b"/etcdserverpb.KV/DeleteRange", frame(everything + field(3, 1))))
+        got, ended = {}, set()
+        while len(ended) < 4:
+            kind, flags, stream, payload = c.frame()
+            if kind == DATA and payload:
+                got[stream] = got.get(stream, b"") + payload
+                update = struct.pack(">I", len(payload))
+                c.send(h2(WINDOW_UPDATE, 0, 0, update) + h2(WINDOW_UPDATE, 0, stream, update))
+            if kind in (DATA, HEADERS) and flags & END_STREAM:
+                ended.add(stream)
+        c.close()
+        for answer in got.values():
+            self.assertEqual(struct.unpack(">BI", answer[:5]), (0, len(answer) - 5))
+        seen = {stream: re.findall(rb"\x0a\x04(l\d{3})", answer) for stream, answer in got.items()}
+        keys = [b"l%03d" % i for i in range(n)]
+        self.assertEqual(seen[1], keys)
+        self.assertEqual(seen[5], keys + keys)  # read, deleted, and nothing more to read
+        self.assertEqual(seen[7], [])
+        self.assertIn(seen[3], ([], keys + keys))  # asked again when the first one was through
+
     def test_progress_requests_without_reading_are_bounded(self):
         c = H2(self.port, window=0)
         c.send(h2(HEADERS, END_HEADERS, 1, grpc_headers(b"/etcdserverpb.Watch/Watch")))

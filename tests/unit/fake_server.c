@@ -1,7 +1,8 @@
 /* The doors on a store in memory, for tests and measurements of the doors alone:
  *     fake_server http://127.0.0.1:2379 unix:///tmp/x.sock …
  * Prints "ready" when it listens; ends on SIGTERM or SIGINT. SIGUSR1 takes the leader away, SIGUSR2
- * brings it back. FAKE_PROGRESS_MS is the interval of watch progress. */
+ * brings it back. FAKE_PROGRESS_MS is the interval of watch progress, FAKE_PART_KVS how many kvs
+ * are in a part of a reply that has more. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,6 +61,9 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN); /* a client that has gone is an error of the write */
     (void)uv_loop_init(&s.loop);
     s.store = fake_store_new(&s.loop);
+    if (getenv("FAKE_PART_KVS") != NULL) {
+        fake_store_set_part_kvs(s.store, strtoul(getenv("FAKE_PART_KVS"), NULL, 10));
+    }
     (void)api_new(&s.loop, s.store, &options, &s.api);
     for (int i = 1; i < argc; i++) {
         if (api_listen(s.api, argv[i], &err) < 0) {

@@ -16,6 +16,9 @@ void fake_store_free(struct store *s);
 void fake_store_set_leader(struct store *s, bool has_leader);
 /* While held, calls are taken and not answered. */
 void fake_store_hold(struct store *s, bool hold);
+/* From now on replies with lists longer than this come in parts of as many kvs, one in each turn
+ * (store.h). 0, as at first: all come at once. */
+void fake_store_set_part_kvs(struct store *s, size_t n);
 size_t fake_store_calls(const struct store *s);
 size_t fake_store_watchers(const struct store *s);
 
