@@ -54,7 +54,7 @@
     X(DEADLINE, "context deadline exceeded", 4)                                                    \
     X(CORRUPT, "data on disk is damaged", 15)                                                      \
     X(INVALID_CONFIG, "invalid configuration", 3)                                                  \
-    X(REPLY_DROPPED, "etcdserver: no room for the reply, the request may have been applied", 8)
+    X(REPLY_DROPPED, "etcdserver: no room for the reply, the request may have been applied", 14)
 
 /* Codes start beyond every errno. */
 enum decree_error {

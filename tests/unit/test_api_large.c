@@ -245,7 +245,8 @@ TEST(large, a_write_waits_for_nobody)
 }
 
 /* The room goes in the middle of the answer. */
-static const char *call_squeezed(const char *path, const char *body, struct strbuf *answer)
+static const char *call_squeezed(
+    const char *path, const char *body, int status, struct strbuf *answer)
 {
     int fd = connect_to_it();
     const char *got;
@@ -256,7 +257,7 @@ static const char *call_squeezed(const char *path, const char *body, struct strb
     }
     assert_int_equal(api->n_large, 1);
     others(0, 0, OUTPUT_BYTES_TOTAL_MAX);
-    got = answer_of(fd, 429, answer);
+    got = answer_of(fd, status, answer);
     others_gone(0, 0, OUTPUT_BYTES_TOTAL_MAX);
     assert_int_equal(api->n_large + api->large_bytes, 0);
     assert_int_equal(api->counters.refused_requests, 1);
@@ -267,8 +268,8 @@ TEST(large, a_write_without_room_is_told_that_it_may_be_done)
 {
     _cleanup_strbuf_ struct strbuf answer = {0};
 
-    assert_non_null(strstr(
-        call_squeezed("/v3/kv/deleterange", DELETE, &answer), err_text(DECREE_EREPLY_DROPPED)));
+    assert_non_null(strstr(call_squeezed("/v3/kv/deleterange", DELETE, 503, &answer),
+        err_text(DECREE_EREPLY_DROPPED)));
     assert_false(keys_are_there());
 }
 
@@ -276,8 +277,8 @@ TEST(large, a_read_without_room_is_refused)
 {
     _cleanup_strbuf_ struct strbuf answer = {0};
 
-    assert_non_null(strstr(
-        call_squeezed("/v3/kv/txn", READING_TXN, &answer), err_text(DECREE_ETOO_MANY_REQUESTS)));
+    assert_non_null(strstr(call_squeezed("/v3/kv/txn", READING_TXN, 429, &answer),
+        err_text(DECREE_ETOO_MANY_REQUESTS)));
 }
 
 TEST(large, a_small_write_without_room_is_told_likewise)
@@ -286,7 +287,7 @@ TEST(large, a_small_write_without_room_is_told_likewise)
 
     others(0, 0, OUTPUT_BYTES_TOTAL_MAX);
     assert_non_null(
-        strstr(call("/v3/kv/put", "{\"key\":\"YQ==\"}", 429, &answer), "may have been applied"));
+        strstr(call("/v3/kv/put", "{\"key\":\"YQ==\"}", 503, &answer), "may have been applied"));
     others_gone(0, 0, OUTPUT_BYTES_TOTAL_MAX);
 }
 
