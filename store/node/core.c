@@ -299,6 +299,7 @@ void core_tick(struct store *s)
     core_repair_tick(s);
     core_alarms_tick(s);
     core_check_tick(s);
+    core_join_tick(s);
     publish_tick(s);
     core_mark(s);
 }
@@ -390,6 +391,12 @@ void core_frame(struct store *s, uint64_t from, struct bytes body)
         break;
     case FRAME_HASH_ANSWER:
         core_on_hash_answer(s, from, body);
+        break;
+    case FRAME_PLACE_ASK:
+        core_on_place_ask(s, from, body);
+        break;
+    case FRAME_PLACE_DENIED:
+        core_on_place_denied(s, from, body);
         break;
     default:
         log_debug("frame of an unknown kind dropped from=%016" PRIx64, from);

@@ -243,11 +243,17 @@ struct store {
     struct raft_conf conf; /* as of `applied`, with members: what a snapshot carries */
     struct members members;
     bool members_moved;
-    bool members_assumed;          /* nothing has been applied yet that says who the members are */
-    struct members joined;         /* as others told a member whose log does not say so yet */
-    struct members links;          /* whom to be connected with, see core_links */
-    struct members members_before; /* as of the last time that links was made */
-    unsigned linger_ticks;         /* links to those removed since then stay so long */
+    bool members_assumed;           /* nothing has been applied yet that says who the members are */
+    struct members joined;          /* as others told a member whose log does not say so yet */
+    struct raft_entry_id joined_at; /* where in their log it was so */
+    struct {
+        unsigned ticks;             /* until the others are asked whether it is a member */
+        struct raft_entry_id asked; /* whether it is one there or after it */
+        uint64_t denied_by;         /* RAFT_NONE until one says that it never was */
+    } place;
+    struct members links;            /* whom to be connected with, see core_links */
+    struct members members_before;   /* as of the last time that links was made */
+    unsigned linger_ticks;           /* links to those removed since then stay so long */
     struct raft_entry_id links_conf; /* the configuration's entry that links was made from */
     bool fresh;                      /* the directory was new */
     struct alarms alarms;
@@ -426,6 +432,20 @@ bool core_links_refresh(struct store *s);
 bool core_is_learner(const struct store *s);
 /* The bytes of a configuration entry that makes these the members. */
 struct buf *core_conf_payload(const struct members *m);
+/* The table of the newest configuration in the log while it is not applied. False when there is
+ * none; ret is to be deinited in both cases. */
+bool core_members_pending(const struct store *s, struct members *ret);
+
+/* ---- core_join.c: becoming a member ---- */
+
+/* A new directory: asks the cluster which of its members this one is. */
+int core_join(
+    struct store *s, const struct core_options *o, struct wal_identity *ret, struct err *reterr);
+/* One that has joined and has nothing in its log: all comes from the leader. */
+int core_join_begin(struct store *s, const struct core_options *o, struct err *reterr);
+void core_join_tick(struct store *s);
+void core_on_place_ask(struct store *s, uint64_t from, struct bytes body);
+void core_on_place_denied(struct store *s, uint64_t from, struct bytes body);
 
 /* ---- core_read.c: reads ---- */
 

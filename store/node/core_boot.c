@@ -190,60 +190,6 @@ static int found(
     return 0;
 }
 
-/* ---- joining ---- */
-
-/* Asks the cluster; what it says ends up in s->joined. */
-static int ask_cluster(
-    struct store *s, const struct core_options *o, uint64_t *ret_cluster_id, struct err *reterr)
-{
-    struct core_join join = {0};
-    int err = check_founding(o, reterr);
-
-    decree_assert(o->join != NULL);
-    if (err == 0) {
-        err = o->join(
-            o->join_data, o->founders, members_find_name(o->founders, o->name), &join, reterr);
-    }
-    if (err == 0) {
-        s->joined = join.members;
-        *ret_cluster_id = join.cluster_id;
-    }
-    return err;
-}
-
-/* Which of its members the cluster means by this one's URLs: one that was added and has never been
- * started. */
-static int find_own_place(
-    const struct store *s, const struct core_options *o, uint64_t *ret_id, struct err *reterr)
-{
-    const struct store_member *self = members_find_name(o->founders, o->name);
-    const struct store_member *place = members_find_url(&s->joined, self->peer_urls[0]);
-
-    if (place == NULL) {
-        return err_set(reterr, DECREE_EINVALID_CONFIG,
-            "the cluster has no member at %s: add it first (decree member add %s --peer-urls %s), "
-            "then start it",
-            self->peer_urls[0], o->name, self->peer_urls[0]);
-    }
-    if (!members_same_urls(place, self->peer_urls, self->n_peer_urls)) {
-        return err_set(reterr, DECREE_EINVALID_CONFIG,
-            "the cluster lists member %016" PRIx64 " at %s with %zu URLs, but this process was "
-            "started with %zu others: both must be the same",
-            place->id, self->peer_urls[0], place->n_peer_urls, self->n_peer_urls);
-    }
-    if (place->incarnation != 0 || place->name[0] != 0) {
-        return err_set(reterr, DECREE_EINVALID_CONFIG,
-            "%s is empty, but member %016" PRIx64 " \"%s\" at %s has been started before: a member "
-            "that lost its data must not come back as the same one; give back its data directory, "
-            "or "
-            "replace it (decree member replace %s --peer-urls %s)",
-            o->data_dir, place->id, place->name, self->peer_urls[0], place->name,
-            self->peer_urls[0]);
-    }
-    *ret_id = place->id;
-    return 0;
-}
-
 static int stamp(
     struct store *s, const struct core_options *o, struct wal_recovery *rec, struct err *reterr)
 {
@@ -252,23 +198,12 @@ static int stamp(
     if (err < 0) {
         return err;
     }
-    if (o->existing) {
-        err = ask_cluster(s, o, &rec->identity.cluster_id, reterr);
-        if (err == 0) {
-            err = find_own_place(s, o, &rec->identity.member_id, reterr);
-        }
-        if (err == 0) {
-            log_info("joining cluster=%016" PRIx64 " member=%016" PRIx64
-                     " name=%s members=%zu learner=%d dir=%s",
-                rec->identity.cluster_id, rec->identity.member_id, o->name, s->joined.n,
-                members_find(&s->joined, rec->identity.member_id)->learner, o->data_dir);
-        }
-    } else {
-        err = check_founding(o, reterr);
-        if (err == 0) {
-            rec->identity.cluster_id = members_cluster_id(o->founders);
-            rec->identity.member_id = members_find_name(o->founders, o->name)->id;
-        }
+    err = check_founding(o, reterr);
+    if (err == 0 && o->existing) {
+        err = core_join(s, o, &rec->identity, reterr);
+    } else if (err == 0) {
+        rec->identity.cluster_id = members_cluster_id(o->founders);
+        rec->identity.member_id = members_find_name(o->founders, o->name)->id;
     }
     return err < 0 ? err : wal_create(s->wal, rec->identity, reterr);
 }
@@ -281,44 +216,6 @@ static bool is_joining(const struct store *s, const struct core_options *o)
         o->founders != NULL ? members_find_name(o->founders, o->name) : NULL;
 
     return s->joined.n != 0 || self == NULL || self->id != s->id;
-}
-
-/* Stamped in an earlier run, which ended before anything came: the addresses of the others are
- * asked for again. */
-static int join_again(struct store *s, const struct core_options *o, struct err *reterr)
-{
-    uint64_t cluster_id;
-    int err;
-
-    if (s->joined.n != 0) {
-        return 0;
-    }
-    err = ask_cluster(s, o, &cluster_id, reterr);
-    if (err < 0) {
-        return err;
-    }
-    if (cluster_id != s->cluster_id || members_find(&s->joined, s->id) == NULL) {
-        return err_set(reterr, DECREE_EINVALID_CONFIG,
-            "%s belongs to member %016" PRIx64 " of cluster %016" PRIx64
-            ", which %s: remove the directory and add the member anew",
-            o->data_dir, s->id, s->cluster_id,
-            cluster_id != s->cluster_id ? "is not the cluster that answers"
-                                        : "has removed it or never added it");
-    }
-    return 0;
-}
-
-/* Nothing is in the log: all comes from the leader. */
-static int begin_empty(struct store *s, const struct core_options *o, struct err *reterr)
-{
-    int err = join_again(s, o, reterr);
-
-    if (err < 0) {
-        return err;
-    }
-    members_copy(&s->joined, &s->members);
-    s->members.n = 0;
-    return 0;
 }
 
 /* ---- recovery ---- */
@@ -463,7 +360,8 @@ static int restore(
         err = core_repair_members(s, o, reterr);
         n = 0;
     } else if (err == 0 && joining) {
-        err = begin_empty(s, o, reterr);
+        err = s->joined.n != 0 ? 0 : check_founding(o, reterr);
+        err = err < 0 ? err : core_join_begin(s, o, reterr);
         n = 0;
     } else if (err == 0 && is_empty) {
         err = check_founding(o, reterr);

@@ -594,9 +594,7 @@ static void linger(struct store *s, const struct members *before)
     members_copy(&s->members, &s->members_before);
 }
 
-/* The table of the newest configuration in the log while it is not applied. False when there is
- * none; ret is to be deinited in both cases. */
-static bool newest_members(const struct store *s, struct members *ret)
+bool core_members_pending(const struct store *s, struct members *ret)
 {
     uint64_t index = raft_conf_index(s->raft);
     struct raft_status now;
@@ -626,7 +624,7 @@ bool core_links_refresh(struct store *s)
     if (members_find(&s->members, s->id) == NULL) {
         add_links(&s->links, &s->joined);
     }
-    if (newest_members(s, &newest)) {
+    if (core_members_pending(s, &newest)) {
         add_links(&s->links, &newest);
     }
     members_deinit(&newest);
@@ -643,31 +641,4 @@ bool core_is_learner(const struct store *s)
         self = members_find(&s->links, s->id); /* applied here is not that far yet */
     }
     return self == NULL || self->learner; /* as far as it knows it has no vote */
-}
-
-/* Of a member that has been started again and has applied nothing yet, the table is that of the
- * founding: whom the newest configuration removed is left out, or one that joins in the place of a
- * founder would find that one there, and not itself. */
-bool core_join_answer(const struct store *s, struct strbuf *out)
-{
-    struct members table, newest = {0};
-    size_t n = 0;
-
-    if (!newest_members(s, &newest) && members_find(&s->members, s->id) == NULL) {
-        members_deinit(&newest);
-        return false;
-    }
-    members_copy(&s->links, &table);
-    for (size_t i = 0; i < table.n; i++) {
-        uint64_t id = table.list[i].id;
-
-        if (!members_is_removed(&table, id) && !members_is_removed(&newest, id)) {
-            table.list[n++] = table.list[i];
-        }
-    }
-    table.n = n;
-    members_answer_encode(&table, s->cluster_id, out);
-    members_deinit(&table);
-    members_deinit(&newest);
-    return true;
 }

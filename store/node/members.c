@@ -403,26 +403,43 @@ int members_decode(struct bytes b, struct members *ret)
     return 0;
 }
 
-enum { ANSWER_VERSION = 1 };
+enum { ANSWER_VERSION = 2 };
 
-void members_answer_encode(const struct members *m, uint64_t cluster_id, struct strbuf *out)
+void members_answer_encode(const struct members_answer *a, struct strbuf *out)
 {
     enc_u8(out, ANSWER_VERSION);
-    enc_u64(out, cluster_id);
-    members_encode(m, out);
+    enc_u8(out, (uint8_t)a->standing);
+    enc_u64(out, a->cluster_id);
+    enc_varint(out, a->term);
+    enc_varint(out, a->index);
+    members_encode(&a->members, out);
 }
 
-int members_answer_decode(struct bytes b, uint64_t *ret_cluster_id, struct members *ret)
+int members_answer_decode(struct bytes b, struct members_answer *ret)
 {
     struct dec d = dec_make(b);
     uint8_t version = dec_u8(&d);
+    uint8_t standing = dec_u8(&d);
 
-    *ret = (struct members){0};
-    *ret_cluster_id = dec_u64(&d);
-    if (d.bad || version != ANSWER_VERSION || *ret_cluster_id == 0) {
+    *ret = (struct members_answer){.cluster_id = dec_u64(&d)};
+    ret->term = dec_varint(&d);
+    ret->index = dec_varint(&d);
+    if (d.bad || version != ANSWER_VERSION || standing >= MEMBERS_STANDING_END ||
+        ret->cluster_id == 0) {
         return DECREE_EBAD_REQUEST;
     }
-    return members_decode(dec_raw(&d, dec_left(&d)), ret);
+    ret->standing = (enum members_standing)standing;
+    return members_decode(dec_raw(&d, dec_left(&d)), &ret->members);
+}
+
+bool members_answer_is_better(const struct members_answer *a, const struct members_answer *best)
+{
+    bool agreed = a->standing == MEMBERS_AGREED, best_agreed = best->standing == MEMBERS_AGREED;
+
+    if (best->members.n == 0 || agreed != best_agreed) {
+        return best->members.n == 0 || agreed;
+    }
+    return a->term != best->term ? a->term > best->term : a->index > best->index;
 }
 
 /* ---- changes ---- */

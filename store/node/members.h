@@ -67,10 +67,26 @@ void members_encode(const struct members *m, struct strbuf *out);
 /* Untrusted bytes; DECREE_EBAD_REQUEST. */
 int members_decode(struct bytes b, struct members *ret);
 
-/* What a member tells one that wants to join: u8 version, u64 cluster, the table. Reading:
- * untrusted bytes, DECREE_EBAD_REQUEST. */
-void members_answer_encode(const struct members *m, uint64_t cluster_id, struct strbuf *out);
-int members_answer_decode(struct bytes b, uint64_t *ret_cluster_id, struct members *ret);
+/* How sure a member is of the table that it tells. */
+enum members_standing {
+    MEMBERS_HEARD,   /* the newest that its log has: the cluster may never agree on it */
+    MEMBERS_APPLIED, /* the cluster agreed on it; there may be a newer one */
+    MEMBERS_AGREED,  /* when it was asked there was no newer one */
+    MEMBERS_STANDING_END,
+};
+
+/* What a member tells one that wants to join: u8 version, u8 standing, u64 cluster, where in the
+ * log it was so, the table. Reading: untrusted bytes, DECREE_EBAD_REQUEST. */
+struct members_answer {
+    enum members_standing standing;
+    uint64_t cluster_id;
+    uint64_t term, index; /* of the entry that says so, or of the last one applied */
+    struct members members;
+};
+void members_answer_encode(const struct members_answer *a, struct strbuf *out);
+int members_answer_decode(struct bytes b, struct members_answer *ret);
+/* Is it worth more than the best one so far? best->members.n 0: there is none yet. */
+bool members_answer_is_better(const struct members_answer *a, const struct members_answer *best);
 
 /* A member says who it is. */
 struct members_publication {

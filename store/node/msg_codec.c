@@ -438,6 +438,28 @@ int hash_answer_decode(struct bytes body, struct hash_answer *ret)
     return dec_done(&d) ? 0 : DECREE_EBAD_REQUEST;
 }
 
+/* ---- a member's place in the cluster ---- */
+
+struct buf *place_encode(enum frame_kind kind, struct raft_entry_id at)
+{
+    _cleanup_strbuf_ struct strbuf s = {0};
+
+    enc_u8(&s, (uint8_t)kind);
+    enc_varint(&s, at.term);
+    enc_varint(&s, at.index);
+    return to_buf(&s);
+}
+
+int place_decode(struct bytes body, enum frame_kind kind, struct raft_entry_id *ret)
+{
+    struct dec d;
+
+    open_body(&d, body, kind);
+    ret->term = dec_varint(&d);
+    ret->index = dec_varint(&d);
+    return dec_done(&d) && ret->term != 0 && ret->index != 0 ? 0 : DECREE_EBAD_REQUEST;
+}
+
 /* ---- snapshot streams ---- */
 
 struct buf *snap_begin_encode(const struct snap_begin *b)

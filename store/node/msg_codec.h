@@ -19,6 +19,8 @@ enum frame_kind {
     FRAME_MEMBER_ANSWER = 6,
     FRAME_HASH_ASK = 8, /* the leader wants the hash of the state at an index */
     FRAME_HASH_ANSWER = 9,
+    FRAME_PLACE_ASK = 10,    /* one that hears no leader: is it a member, at that entry or since? */
+    FRAME_PLACE_DENIED = 11, /* it is not, nor ever will be */
     /* snapshot stream */
     FRAME_SNAP_BEGIN = 16,
     FRAME_SNAP_PIECE = 17,
@@ -117,6 +119,12 @@ struct hash_answer {
 };
 struct buf *hash_answer_encode(const struct hash_answer *a);
 int hash_answer_decode(struct bytes body, struct hash_answer *ret);
+
+/* ---- a member's place in the cluster ---- */
+
+/* kind is FRAME_PLACE_ASK or FRAME_PLACE_DENIED; the entry is never {0, 0}. */
+struct buf *place_encode(enum frame_kind kind, struct raft_entry_id at);
+int place_decode(struct bytes body, enum frame_kind kind, struct raft_entry_id *ret);
 
 /* ---- snapshot streams ---- */
 

@@ -17,6 +17,7 @@
 #include "node_core.h"
 #include "node_join.h"
 #include "node_notes.h"
+#include "node_tell.h"
 #include "peer.h"
 
 enum {
@@ -31,6 +32,9 @@ enum {
     TRIM_DELAY_MS = 2000,
     /* A healthy member takes over within a round trip and two writes. */
     HAND_OVER_MS = 500,
+    /* One that joins is told without a leader after two election timeouts, and always before it
+     * gives up (node_join.c). */
+    TELL_MS_MAX = 3000,
 };
 
 #define QUOTA_BYTES ((uint64_t)2 << 30)
@@ -45,6 +49,7 @@ struct node {
     struct store *core;
     struct peers *peers; /* NULL until the identity is known, and after they are closed */
     struct core_env env;
+    struct node_tell tell;
     uint64_t chance;
     bool force_due; /* the cluster is being forced, and that it was is to be noted */
     uv_check_t check;
@@ -355,11 +360,11 @@ static void node_on_stranger(void *data, uint64_t from, const char *urls)
     }
 }
 
-static bool node_on_question(void *data, struct strbuf *out)
+static void node_on_question(void *data, uint64_t question)
 {
     struct node *n = data;
 
-    return core_join_answer(n->core, out);
+    node_tell_ask(&n->tell, question);
 }
 
 /* Kept until the turn, which is no call of the links. */
@@ -402,6 +407,23 @@ static void node_on_refused(void *data, uint64_t by, enum peer_refusal refusal, 
             core_id(n->core), n->name, by, why, n->data_dir, n->name));
 }
 
+/* Its own table lists it: it was a member, so long ago that nobody remembers that it was removed.
+ */
+static void denied(struct node *n, uint64_t by)
+{
+    _cleanup_free_ char *who = xasprintf(", says member %016" PRIx64 ",", by);
+
+    if (members_find(core_members(n->core), core_id(n->core)) != NULL) {
+        removed(n, who);
+        return;
+    }
+    end_for_good(n,
+        xasprintf("member %016" PRIx64 " \"%s\" was never added to the cluster%s and never will "
+                  "be: its addition was lost with the leader that made it; remove %s, then add it "
+                  "again (decree member add %s --peer-urls URL) and start it as that says",
+            core_id(n->core), n->name, who, n->data_dir, n->name));
+}
+
 static const struct peers_ops peers_ops = {.frame = node_on_frame,
     .unreachable = node_on_unreachable,
     .link_lost = node_on_link_lost,
@@ -429,6 +451,8 @@ static void turn(struct node *n)
     }
     if (n->ended_why == NULL && core_was_removed(n->core)) {
         removed(n, "");
+    } else if (n->ended_why == NULL && core_is_unknown_to(n->core) != 0) {
+        denied(n, core_is_unknown_to(n->core));
     }
     if (n->state == NODE_LEAVING && !core_leads_now(n->core)) {
         begin_stop(n);
@@ -482,6 +506,7 @@ static void node_on_tick(uv_timer_t *timer)
     struct node *n = timer->data;
 
     core_tick(n->core);
+    node_tell_tick(&n->tell);
 }
 
 static void init_handles(struct node *n)
@@ -632,7 +657,7 @@ static int parse_founders(const struct node_options *o, struct members *ret, str
 }
 
 static int node_on_join(void *data, const struct members *founders, const struct store_member *self,
-    struct core_join *ret, struct err *reterr)
+    struct members_answer *ret, struct err *reterr)
 {
     (void)data;
     return node_join_ask(founders, self, ret, reterr);
@@ -695,6 +720,8 @@ static int open_peers(struct node *n, const struct node_options *o, struct err *
     }
     core_set_incarnation(n->core, options.incarnation);
     n->peers = peers_new(n->loop, &options, &peers_ops, n);
+    node_tell_init(&n->tell, n->core, n->peers,
+        MIN(2 * o->election_ms, (unsigned)TELL_MS_MAX) / o->heartbeat_ms);
     for (size_t i = 0; i < o->n_listen_peer_urls; i++) {
         _cleanup_free_ char *host = NULL;
         uint16_t port;

@@ -53,12 +53,6 @@ struct core_env {
     void (*memory_freed)(void *data);
 };
 
-/* What a member of the cluster has said to one that joins. */
-struct core_join {
-    uint64_t cluster_id;
-    struct members members;
-};
-
 struct core_options {
     const char *name;
     const char *data_dir;
@@ -66,10 +60,10 @@ struct core_options {
         *founders;     /* of a new cluster, this member by its name; NULL: none given */
     const char *token; /* as given, NULL when not: checked against the disk's */
     bool existing;     /* do not found a cluster: join the one that founders name */
-    /* Asks the members at the founders' addresses until one answers with a table that has
-     * peer_urls; blocking. 0 and ret is the core's, or a code with a text. */
+    /* Asks the members at the founders' addresses until one gives an answer that is agreed upon, or
+     * else takes the newest one; blocking. 0 and ret is the core's, or a code with a text. */
     int (*join)(void *data, const struct members *founders, const struct store_member *self,
-        struct core_join *ret, struct err *reterr);
+        struct members_answer *ret, struct err *reterr);
     void *join_data;
     bool force_new_cluster;       /* forget all other members */
     const char *const *peer_urls; /* this member's as given; must be the founders' when founding */
@@ -143,9 +137,12 @@ const struct members *core_members(const struct store *s);
 const struct members *core_links(const struct store *s);
 /* This member has applied its own removal: it must stop and stay away. */
 bool core_was_removed(const struct store *s);
-/* What a member answers to one that wants to join. False: it is joining itself, and knows the
- * members by hearsay only, which may be old. */
-bool core_join_answer(const struct store *s, struct strbuf *out);
+/* The cluster has gone on without ever knowing this member: the addition that gave it its id was
+ * lost with the leader that made it. Returns who said so, 0 while nobody has. */
+uint64_t core_is_unknown_to(const struct store *s);
+/* What a member answers to one that wants to join. agreed: a linearizable read has just come back
+ * here. False: it is joining itself, and knows the members by hearsay only, which may be old. */
+bool core_join_answer(const struct store *s, bool agreed, struct strbuf *out);
 /* For tests and, later, the comparison between members. */
 uint64_t core_hash(const struct store *s);
 uint64_t core_applied(const struct store *s);

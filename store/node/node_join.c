@@ -12,8 +12,8 @@ enum { ASK_MS = 5000 /* a person waits, and starts it again */ };
 /* ---- asking ---- */
 
 struct asking {
-    struct core_join best; /* the newest answer; members.n 0 = none yet */
-    struct strbuf why;     /* of those that did not answer */
+    struct members_answer best; /* members.n 0 = none yet */
+    struct strbuf why;          /* of those that did not answer */
 };
 
 static void note(struct asking *a, const char *url, const char *why)
@@ -21,7 +21,7 @@ static void note(struct asking *a, const char *url, const char *why)
     strbuf_printf(&a->why, "%s%s: %s", a->why.len != 0 ? "; " : "", url, why);
 }
 
-static int fetch(const char *url, struct core_join *ret, struct err *reterr)
+static int fetch(const char *url, struct members_answer *ret, struct err *reterr)
 {
     _cleanup_free_ char *host = NULL;
     _cleanup_strbuf_ struct strbuf body = {0};
@@ -31,37 +31,33 @@ static int fetch(const char *url, struct core_join *ret, struct err *reterr)
     if (err == 0) {
         err = peer_fetch_members(host, port, ASK_MS, &body, reterr);
     }
-    if (err == 0 &&
-        members_answer_decode(strbuf_bytes(&body), &ret->cluster_id, &ret->members) < 0) {
+    if (err == 0 && members_answer_decode(strbuf_bytes(&body), ret) < 0) {
         err = err_set(reterr, DECREE_EBAD_REQUEST,
             "its answer cannot be read: both must run versions that fit");
     }
     return err;
 }
 
-/* True when the answer is the one that was sought. */
-static bool take(struct asking *a, struct core_join *join, const struct store_member *self)
+/* True when nobody else need be asked. */
+static bool take(struct asking *a, struct members_answer *answer)
 {
-    bool lists_self = members_find_url(&join->members, self->peer_urls[0]) != NULL;
-
-    if (a->best.members.n == 0 || lists_self) {
+    if (members_answer_is_better(answer, &a->best)) {
         members_deinit(&a->best.members);
-        a->best = *join;
+        a->best = *answer;
     } else {
-        members_deinit(&join->members);
+        members_deinit(&answer->members);
     }
-    return lists_self;
+    return a->best.standing == MEMBERS_AGREED;
 }
 
-static bool ask_member(
-    struct asking *a, const struct store_member *member, const struct store_member *self)
+static bool ask_member(struct asking *a, const struct store_member *member)
 {
     for (size_t i = 0; i < member->n_peer_urls; i++) {
         _cleanup_err_ struct err err = {0};
-        struct core_join join = {0};
+        struct members_answer answer = {0};
 
-        if (fetch(member->peer_urls[i], &join, &err) == 0) {
-            return take(a, &join, self);
+        if (fetch(member->peer_urls[i], &answer, &err) == 0) {
+            return take(a, &answer);
         }
         note(a, member->peer_urls[i], err.text != NULL ? err.text : "failed");
     }
@@ -69,18 +65,19 @@ static bool ask_member(
 }
 
 int node_join_ask(const struct members *founders, const struct store_member *self,
-    struct core_join *ret, struct err *reterr)
+    struct members_answer *ret, struct err *reterr)
 {
     struct asking a = {0};
     int err = 0;
 
     for (size_t i = 0; i < founders->n; i++) {
-        if (&founders->list[i] != self && ask_member(&a, &founders->list[i], self)) {
+        if (&founders->list[i] != self && ask_member(&a, &founders->list[i])) {
             break;
         }
     }
+    *ret = a.best;
     if (a.best.members.n != 0) {
-        *ret = a.best;
+        err = 0;
     } else if (founders->n == 1) {
         err = err_set(reterr, DECREE_EINVALID_CONFIG,
             "the initial cluster lists %s alone: to join a running cluster it must list the "

@@ -5,9 +5,9 @@
 #include "node_core.h"
 
 /* As core_options.join: asks the members at the founders' addresses, one after the other, until one
- * lists self's URLs. When none does, but one answers, its answer is the result. Blocks for some
- * seconds for each that is silent. */
+ * says what is agreed upon; else the newest that was said is the result. Blocks for some seconds
+ * for each that is silent. */
 int node_join_ask(const struct members *founders, const struct store_member *self,
-    struct core_join *ret, struct err *reterr);
+    struct members_answer *ret, struct err *reterr);
 
 #endif

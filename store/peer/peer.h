@@ -59,8 +59,8 @@ struct peers_ops {
     /* One knocks that is not known here and says where it is reached: with peers_meet it becomes a
      * member as far as links go. This member may be far behind, and the other one its leader. */
     void (*stranger)(void *data, uint64_t from, const char *urls);
-    /* What one that wants to join is told; false: this member does not know it yet. */
-    bool (*members)(void *data, struct strbuf *out);
+    /* One wants to join: it waits for peers_tell_members. */
+    void (*members)(void *data, uint64_t question);
     /* Another member says that this one must stay away, for good. */
     void (*refused)(void *data, uint64_t by, enum peer_refusal refusal, const char *why);
 };
@@ -92,6 +92,9 @@ void peers_set_self(struct peers *p, const char *urls);
  * removed. False when there are too many. */
 bool peers_meet(struct peers *p, const struct peer_address *a);
 
+/* The answer to a question, which may be gone by now. An empty table: this member has not joined
+ * the cluster itself. */
+void peers_tell_members(struct peers *p, uint64_t question, struct bytes table);
 /* Asks the member at that address for the members' table, for one that is none yet. Blocking, at
  * most timeout_ms beside the look-up of the name. The body is untrusted. */
 int peer_fetch_members(

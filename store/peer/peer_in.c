@@ -106,17 +106,31 @@ static void take(struct peer_in *in, struct peer *from)
     peer_link_kick(&from->messages);
 }
 
-static void tell_members(struct peer_in *in)
+static struct peer_in *find_question(const struct peers *p, uint64_t question)
 {
-    struct peers *p = in->peers;
-    _cleanup_strbuf_ struct strbuf table = {0};
+    list_for_each (it, &p->incoming) {
+        struct peer_in *in = list_entry(it, struct peer_in, link);
+
+        if (in->question == question) {
+            return in;
+        }
+    }
+    return NULL;
+}
+
+void peers_tell_members(struct peers *p, uint64_t question, struct bytes table)
+{
+    struct peer_in *in = find_question(p, question);
     _cleanup_strbuf_ struct strbuf answer = {0};
 
-    if (!p->ops->members(p->data, &table)) {
+    if (in == NULL) {
+        return; /* it did not wait */
+    }
+    if (table.len == 0) {
         refuse(in, PEER_STATUS_JOINING, "this member has not joined the cluster itself yet");
         return;
     }
-    peer_hello_members(strbuf_bytes(&table), &answer);
+    peer_hello_members(table, &answer);
     write_text(in, &answer);
     peer_in_end(in, false);
 }
@@ -138,7 +152,7 @@ static struct peer *find_from(struct peers *p, const struct peer_hello *h)
     return from;
 }
 
-/* Does what it says fit? Answers either way; false when `in` is gone. */
+/* Does what it says fit? False when `in` is gone, or waits for the answer to its question. */
 static bool judge(struct peer_in *in)
 {
     struct peers *p = in->peers;
@@ -150,7 +164,8 @@ static bool judge(struct peer_in *in)
     int status;
 
     if (p->ops->members != NULL && peer_hello_is_question(&in->hello)) {
-        tell_members(in);
+        in->question = ++p->questions;
+        p->ops->members(p->data, in->question);
         return false;
     }
     status = peer_hello_check(&in->hello, &text);
@@ -220,6 +235,9 @@ static void in_on_bytes(void *data, struct bytes b)
     struct peer_in *in = data;
     size_t used = 0;
 
+    if (in->question != 0) {
+        return; /* it has nothing more to say */
+    }
     if (in->from == NULL) {
         int rc = peer_hello_feed(&in->hello, b, &used);
 

@@ -58,6 +58,7 @@ struct peer_in {
     struct peer_frame_reader frames;
     struct peer *from; /* NULL until the hello is taken */
     enum peer_channel channel;
+    uint64_t question; /* one that wants to join waits for its answer; 0 = none */
     bool paused, in_frame, gone;
 };
 
@@ -74,7 +75,8 @@ struct peers {
     void *data;
     struct list list, incoming, listeners;
     size_t n_incoming;
-    char *own_urls; /* owned, "" at first */
+    uint64_t questions; /* so many have been asked */
+    char *own_urls;     /* owned, "" at first */
     uint16_t port;
     uint64_t chance; /* of back-off jitter */
     struct peer_conn_count conns;

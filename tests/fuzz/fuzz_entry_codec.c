@@ -69,7 +69,8 @@ static void try_others(struct bytes b)
     struct members members;
     struct member_ask member_ask;
     struct member_answer member_answer;
-    uint64_t cluster_id;
+    struct members_answer told;
+    struct raft_entry_id place;
     struct lease_ask ask;
     struct lease_answer answer;
     struct proposals_refused refused;
@@ -85,8 +86,10 @@ static void try_others(struct bytes b)
     (void)snap_end_decode(b, &pieces);
     (void)member_ask_decode(b, &arena, &member_ask);
     (void)member_answer_decode(b, &member_answer);
-    if (members_answer_decode(b, &cluster_id, &members) == 0) {
-        members_deinit(&members);
+    (void)place_decode(b, FRAME_PLACE_ASK, &place);
+    (void)place_decode(b, FRAME_PLACE_DENIED, &place);
+    if (members_answer_decode(b, &told) == 0) {
+        members_deinit(&told.members);
     }
     if (members_decode(b, &members) == 0) {
         try_change(&members);

@@ -338,6 +338,7 @@ static void note_conf(struct member *m, const struct raft_entry *e)
         }
     }
     w->conf = conf;
+    w->conf_index = e->id.index;
     w->counts.changes_committed++;
 }
 

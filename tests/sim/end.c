@@ -149,8 +149,8 @@ static void heal(struct world *w)
         choose_core(w);
     } while (w->set.core_mask != mask);
     for (size_t i = 0; i < w->n; i++) {
-        if (!in_core(w, i) && !operator_is_gone(w, w->members[i].id)) {
-            member_crash(&w->members[i], WAL_MEM_KILL); /* one that was removed may go on trying */
+        if (!in_core(w, i) && is_member(w, i)) {
+            member_crash(&w->members[i], WAL_MEM_KILL); /* who is none may go on trying */
         }
     }
 }
@@ -199,6 +199,32 @@ static bool is_settled(struct world *w)
         }
     }
     return clients_are_idle(w) && operator_is_idle(w);
+}
+
+/* It runs under an id that no member has or had, and reaches one that could tell it. */
+static bool is_orphan(struct world *w, size_t i)
+{
+    const struct member *m = &w->members[i];
+
+    if (in_core(w, i) || !member_is_up(m) || operator_is_gone(w, m->id)) {
+        return false;
+    }
+    for (size_t k = 0; k < w->n; k++) {
+        if (in_core(w, k) && members_find(core_links(m->core), w->members[k].id) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool has_no_orphan(struct world *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        if (is_orphan(w, i)) {
+            return false;
+        }
+    }
+    return is_settled(w);
 }
 
 static bool has_no_lease(struct world *w)
@@ -335,6 +361,7 @@ void end_run(struct world *w)
 
     heal(w);
     settle(w, is_settled, "the members do not agree");
+    settle(w, has_no_orphan, "one that never was a member waits and is not told");
     end_removed(w);
     w->counts.converged_ms = (w->now_us - begun) / SIM_MS;
     settle(w, has_no_lease, "leases or watches are left over");

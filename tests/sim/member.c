@@ -244,6 +244,10 @@ bool member_input(struct member *m, struct input *in)
         operator_removed(m);
         return false;
     }
+    if (in->kind == INPUT_TURN && core_is_unknown_to(m->core) != 0) {
+        operator_denied(m);
+        return false;
+    }
     return true;
 }
 

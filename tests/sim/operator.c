@@ -116,36 +116,74 @@ bool operator_prepare(struct member *m)
     return m->cluster.n != 0; /* as the last time */
 }
 
-int operator_on_join(void *data, const struct members *founders, const struct store_member *self,
-    struct core_join *ret, struct err *reterr)
+static bool has_leader(const struct member *of)
 {
-    struct member *m = data;
-    bool any = false;
+    const struct store *s = of->core;
 
-    for (size_t i = 0; i < founders->n; i++) {
-        struct member *of = &m->w->members[founders->list[i].name[1] - '0'];
-        _cleanup_strbuf_ struct strbuf answer = {0};
-        struct core_join join = {0};
+    for (size_t i = 0; i < of->w->n; i++) {
+        const struct member *m = &of->w->members[i];
+        struct raft_status now;
 
-        if (!can_ask(m, of)) {
-            continue;
-        }
-        if (!core_join_answer(of->core, &answer)) {
-            continue;
-        }
-        if (members_answer_decode(strbuf_bytes(&answer), &join.cluster_id, &join.members) < 0) {
-            world_fail(m->w, "join: %s answers what nobody can read", of->name);
-        }
-        if (any) {
-            members_deinit(&ret->members);
-        }
-        any = true;
-        *ret = join;
-        if (members_find_url(&join.members, self->peer_urls[0]) != NULL) {
-            break;
+        if (member_is_up(m) && m->id == s->status.leader && core_leads(m->core)) {
+            raft_status(m->core->raft, &now);
+            return now.term == s->status.term && now.lease_proven;
         }
     }
-    return any ? 0 : err_set(reterr, -EHOSTUNREACH, "no member can be asked");
+    return false;
+}
+
+/* A linearizable read would come back, and what it would show has been applied there. */
+static bool has_all_agreed(const struct member *of)
+{
+    return has_leader(of) && !of->core->members_assumed && of->core->applied >= of->w->conf_index;
+}
+
+static bool ask(const struct member *of, struct members_answer *ret)
+{
+    _cleanup_strbuf_ struct strbuf text = {0};
+    bool agreed = has_all_agreed(of) && !core_is_learner(of->core);
+
+    if (!core_join_answer(of->core, agreed, &text)) {
+        return false;
+    }
+    if (members_answer_decode(strbuf_bytes(&text), ret) < 0) {
+        world_fail(of->w, "join: %s answers what nobody can read", of->name);
+    }
+    return true;
+}
+
+int operator_on_join(void *data, const struct members *founders,
+    const struct store_member *self _unused_, struct members_answer *ret, struct err *reterr)
+{
+    struct member *m = data;
+
+    *ret = (struct members_answer){0};
+    for (size_t i = 0; i < founders->n && ret->standing != MEMBERS_AGREED; i++) {
+        struct member *of = &m->w->members[founders->list[i].name[1] - '0'];
+        struct members_answer answer;
+
+        if (!can_ask(m, of) || !ask(of, &answer)) {
+            continue;
+        }
+        if (members_answer_is_better(&answer, ret)) {
+            members_deinit(&ret->members);
+            *ret = answer;
+        } else {
+            members_deinit(&answer.members);
+        }
+    }
+    return ret->members.n != 0 ? 0 : err_set(reterr, -EHOSTUNREACH, "no member can be asked");
+}
+
+static void ends_for_good(struct member *m)
+{
+    member_stop(m);
+    m->removed = true;
+}
+
+static bool is_in_conf(const struct world *w, uint64_t id)
+{
+    return raft_conf_find(&w->conf, id) != NULL;
 }
 
 void operator_removed(struct member *m)
@@ -159,14 +197,25 @@ void operator_removed(struct member *m)
         world_fail(w, "membership: %s stops as one that was removed, and it was not", m->name);
     }
     world_trace(w, "%s stops: it was removed", m->name);
-    member_stop(m);
-    m->removed = true;
+    ends_for_good(m);
     w->counts.told_removed++;
 }
 
-static bool is_in_conf(const struct world *w, uint64_t id)
+/* From here on its id is as good as a removed one's: it must never be that of a member. */
+void operator_denied(struct member *m)
 {
-    return raft_conf_find(&w->conf, id) != NULL;
+    struct world *w = m->w;
+
+    if (is_in_conf(w, m->id)) {
+        world_fail(w, "membership: %s is told that it never was a member, and it is", m->name);
+    }
+    world_trace(w, "%s stops: it never was a member", m->name);
+    if (!operator_is_gone(w, m->id)) {
+        decree_assert(w->n_gone < SIM_GONE_MAX);
+        w->gone[w->n_gone++] = m->id;
+    }
+    ends_for_good(m);
+    w->counts.denied++;
 }
 
 /* Its member was removed, or was added by a change that never committed. */

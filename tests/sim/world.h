@@ -126,7 +126,7 @@ struct member {
     char name[8];
     uint64_t id, incarnation; /* id 0: it has joined no cluster yet */
     bool joins;               /* its disk was empty when the cluster was there already */
-    bool removed;             /* it knows that it was: it has stopped */
+    bool removed;             /* it knows that it was, or never was added: it has stopped */
     struct members cluster;   /* owned: what its operator last gave as the initial cluster */
     enum member_state state;
     uint64_t life; /* counts processes */
@@ -275,7 +275,8 @@ struct truth {
     X(refusals)                                                                                    \
     X(entries_committed)                                                                           \
     X(converged_ms)                                                                                \
-    X(changes_refused) X(changes_committed) X(parts) X(joined) X(told_removed) X(came_back_removed)
+    X(changes_refused)                                                                             \
+    X(changes_committed) X(parts) X(joined) X(told_removed) X(denied) X(came_back_removed)
 
 struct counts {
 #define X(name) uint64_t name;
@@ -300,8 +301,9 @@ struct world {
     uint64_t filtered_until[RAFT_MSG_TYPE_END];
     struct members founders;
     struct change *changes[SIM_CHANGES_MAX];
-    struct raft_conf conf;       /* the last one that is committed */
-    uint64_t gone[SIM_GONE_MAX]; /* ids that were members */
+    struct raft_conf conf;       /* the last one that is committed… */
+    uint64_t conf_index;         /* …by this entry */
+    uint64_t gone[SIM_GONE_MAX]; /* ids that were members, or were told that they never will be */
     size_t n_gone;
     struct client clients[SIM_CLIENTS_MAX];
     struct watch watches[SIM_WATCHES_MAX];
@@ -418,7 +420,7 @@ bool net_reaches(const struct world *w, uint32_t from, uint32_t to);
 bool operator_prepare(struct member *m);
 /* core_options.join. */
 int operator_on_join(void *data, const struct members *founders, const struct store_member *self,
-    struct core_join *ret, struct err *reterr);
+    struct members_answer *ret, struct err *reterr);
 bool operator_do(struct world *w, const struct item *x);
 bool operator_is_idle(const struct world *w);
 /* Something that was asked for may still come about. */
@@ -430,6 +432,8 @@ void operator_removed(struct member *m);
 void operator_start_listed(struct world *w);
 /* The machine of that member, w->n when there is none. */
 size_t operator_slot(const struct world *w, uint64_t id);
+/* It was told that it never was a member, nor will be. */
+void operator_denied(struct member *m);
 bool operator_is_gone(const struct world *w, uint64_t id);
 
 /* ---- fault.c, client.c, watch.c ---- */

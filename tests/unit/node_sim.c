@@ -247,34 +247,51 @@ void sim_wipe(struct sim *s, size_t i)
     m->mem = wal_mem_new(1000 + i + 100 * ++m->lost);
 }
 
-/* What node.c does over the network: the first member that is up and knows one with these URLs. */
+/* What node_tell.c does: a linearizable read, and without a leader what it knows by itself. */
+static bool ask(struct sim *s, size_t i, struct strbuf *ret)
+{
+    struct sim_call c = {
+        .call = {.kind = STORE_MEMBER_LIST, .member_list = {.linearizable = true}}};
+
+    sim_submit(s, i, &c);
+    sim_settle(s);
+    for (int steps = 0; !c.done && steps < 2 * SIM_ELECTION_TICKS; steps++) {
+        sim_run(s, SIM_HEARTBEAT_MS);
+    }
+    if (!c.done) {
+        store_cancel(s->members[i].core, &c.call);
+    }
+    return s->members[i].core != NULL &&
+        core_join_answer(s->members[i].core, c.done && c.status == 0, ret);
+}
+
+/* What node_join.c does over the network. */
 static int sim_join(void *data, const struct members *founders, const struct store_member *self,
-    struct core_join *ret, struct err *reterr)
+    struct members_answer *ret, struct err *reterr)
 {
     struct sim_member *m = data;
-    bool any = false;
+    struct sim *s = m->sim;
 
     (void)founders;
-    for (size_t i = 0; i < m->sim->n; i++) {
-        _cleanup_strbuf_ struct strbuf answer = {0};
+    (void)self;
+    *ret = (struct members_answer){0};
+    for (size_t i = 0; i < s->n && ret->standing != MEMBERS_AGREED; i++) {
+        _cleanup_strbuf_ struct strbuf text = {0};
+        struct members_answer answer;
 
-        if (i == m->i || m->cut || m->sim->members[i].cut || m->sim->members[i].core == NULL) {
+        if (i == m->i || m->cut || s->members[i].cut || s->members[i].core == NULL ||
+            !ask(s, i, &text)) {
             continue;
         }
-        if (!core_join_answer(m->sim->members[i].core, &answer)) {
-            continue;
-        }
-        if (any) {
+        assert_int_equal(members_answer_decode(strbuf_bytes(&text), &answer), 0);
+        if (members_answer_is_better(&answer, ret)) {
             members_deinit(&ret->members);
-        }
-        assert_int_equal(
-            members_answer_decode(strbuf_bytes(&answer), &ret->cluster_id, &ret->members), 0);
-        any = true;
-        if (members_find_url(&ret->members, self->peer_urls[0]) != NULL) {
-            break;
+            *ret = answer;
+        } else {
+            members_deinit(&answer.members);
         }
     }
-    return any ? 0 : err_set(reterr, -EHOSTUNREACH, "no member answers");
+    return ret->members.n != 0 ? 0 : err_set(reterr, -EHOSTUNREACH, "no member answers");
 }
 
 int sim_try_start(struct sim *s, size_t i, const char *name, const char *token, struct err *reterr)
@@ -488,6 +505,9 @@ bool sim_round(struct sim *s)
             }
             if (core_was_removed(core)) {
                 s->members[i].removed = true;
+                sim_stop(s, i);
+            } else if (core_is_unknown_to(core) != 0) {
+                s->members[i].denied = true;
                 sim_stop(s, i);
             }
         }

@@ -20,6 +20,7 @@ struct sim_member {
     bool cut;           /* no frame reaches or leaves it */
     bool joins;         /* was added to the cluster, not one of its founders */
     bool removed;       /* has applied its own removal and was stopped for it */
+    bool denied;        /* told that it never was a member */
     unsigned lost;      /* how often its disk was replaced by an empty one */
     struct list unsent; /* frames that wait for its flush */
     uint64_t chance;

@@ -181,6 +181,8 @@ struct end {
     int verdict; /* of the next stream frame */
     char why[128];
     uint64_t removed;  /* whom it knows as removed */
+    uint64_t question; /* the last one */
+    bool tells_later;
     struct end *meets; /* it meets that one when it comes as a stranger */
     size_t strangers, refused;
     enum peer_refusal refusal;
@@ -269,11 +271,14 @@ static void on_stranger(void *data, uint64_t from, const char *urls)
     }
 }
 
-static bool on_question(void *data, struct strbuf *out)
+static void on_question(void *data, uint64_t question)
 {
-    (void)data;
-    strbuf_append_str(out, "the members");
-    return true;
+    struct end *e = data;
+
+    e->question = question;
+    if (!e->tells_later) {
+        peers_tell_members(e->peers, question, bytes_str("the members"));
+    }
 }
 
 static void on_refused(void *data, uint64_t by, enum peer_refusal refusal, const char *why)
@@ -730,6 +735,32 @@ TEST(peer, one_that_is_no_member_may_ask_who_the_members_are)
     finish_loop();
 }
 
+TEST(peer, an_answer_may_take_its_time_and_an_asker_may_not_wait)
+{
+    struct question q = {0};
+    struct end a;
+
+    assert_int_equal(uv_loop_init(&loop), 0);
+    end_init(&a, 1, 7);
+    a.tells_later = true;
+    q.port = peers_port(a.peers);
+    q.wake.data = &q;
+    assert_int_equal(uv_async_init(&loop, &q.wake, on_answered), 0);
+    assert_int_equal(uv_thread_create(&q.thread, ask_in_thread, &q), 0);
+    UNTIL(a.question != 0);
+    peers_tell_members(a.peers, a.question + 1, bytes_str("of another one"));
+    assert_false(q.done);
+    peers_tell_members(a.peers, a.question, bytes_str("the members"));
+    UNTIL(q.done);
+    peers_tell_members(a.peers, a.question, bytes_str("once more")); /* it is gone */
+    assert_int_equal(uv_thread_join(&q.thread), 0);
+    assert_int_equal(q.status, 0);
+    assert_true(bytes_eq(strbuf_bytes(&q.answer), bytes_str("the members")));
+    strbuf_deinit(&q.answer);
+    end_close(&a);
+    finish_loop();
+}
+
 static int parse_answer(const char *text, const char *want)
 {
     _cleanup_strbuf_ struct strbuf body = {0};
@@ -764,4 +795,5 @@ TEST_MAIN(UNIT(frame, any_split_of_the_bytes_gives_the_same_frames),
     UNIT(peer, a_new_address_takes_effect_at_once),
     UNIT(peer, one_that_takes_a_link_and_says_nothing_is_dialled_again),
     UNIT(peer, one_that_is_no_member_may_ask_who_the_members_are),
+    UNIT(peer, an_answer_may_take_its_time_and_an_asker_may_not_wait),
     UNIT(peer, an_answer_that_is_cut_or_no_answer_is_refused))
