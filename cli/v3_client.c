@@ -96,7 +96,7 @@ static void failures_add(struct failures *f, const struct v3_endpoint *e, enum v
 {
     strbuf_printf(&f->text, "%s%s: %s", f->n != 0 ? "\n  " : "", e->text, why);
     f->n++;
-    f->sent = f->sent || (verdict != VERDICT_NOT_SENT && verdict != VERDICT_NOT_DONE);
+    f->sent = f->sent || verdict == VERDICT_NOT_SERVED || verdict == VERDICT_REFUSED;
     f->served = f->served || server_spoke;
 }
 
@@ -133,7 +133,7 @@ static bool server_spoke(CURL *easy)
 /* Whether the next endpoint may be tried after this verdict. */
 static bool may_go_on(enum verdict verdict, enum v3_kind kind)
 {
-    return verdict == VERDICT_NOT_SENT || kind == V3_READ;
+    return verdict == VERDICT_NOT_SENT || verdict == VERDICT_NOT_HERE || kind == V3_READ;
 }
 
 int v3_call(struct v3_client *c, enum v3_kind kind, const char *path, const json_t *request,
@@ -151,6 +151,9 @@ int v3_call(struct v3_client *c, enum v3_kind kind, const char *path, const json
         exchange_init(&x, &c->endpoints[i], path, request, c->timeout_ms, c->debug);
         rc = curl_easy_perform(x.easy);
         verdict = exchange_judge(&x, rc, ret, &text);
+        if (verdict == VERDICT_NOT_HERE && c->n == 1) {
+            verdict = VERDICT_REFUSED;
+        }
         if (verdict == VERDICT_DONE || verdict == VERDICT_REFUSED) {
             c->current = i;
             strbuf_deinit(&failures.text);
@@ -187,9 +190,9 @@ static size_t answers_collect(CURLM *multi, struct exchange *exchanges, struct v
         (void)curl_easy_getinfo(msg->easy_handle, CURLINFO_TOTAL_TIME_T, &took);
         a = &ret[x - exchanges];
         verdict = exchange_judge(x, msg->data.result, &a->reply, &a->error);
-        a->outcome = verdict == VERDICT_DONE ? 0
-            : verdict == VERDICT_REFUSED     ? V3_REFUSED
-                                             : V3_UNREACHABLE;
+        a->outcome = verdict == VERDICT_DONE                            ? 0
+            : verdict == VERDICT_REFUSED || verdict == VERDICT_NOT_HERE ? V3_REFUSED
+                                                                        : V3_UNREACHABLE;
         a->took_us = took;
         n++;
     }
@@ -314,6 +317,9 @@ int v3_stream_open(struct v3_client *c, const char *path, const json_t *request,
             return 0;
         } else {
             verdict = exchange_judge(&s->exchange, s->rc, &reply, &text);
+        }
+        if (verdict == VERDICT_NOT_HERE && c->n == 1) {
+            verdict = VERDICT_REFUSED;
         }
         if (verdict == VERDICT_DONE) {
             json_decref(reply);

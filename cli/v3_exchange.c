@@ -91,6 +91,9 @@ enum verdict exchange_judge_error(const json_t *reply, char **ret_text)
     if (strcmp(*ret_text, err_text(DECREE_EUNHEALTHY)) == 0) {
         return VERDICT_NOT_DONE; /* a check before anything is done, with the code of a time-out */
     }
+    if (strcmp(*ret_text, err_text(DECREE_ELEARNER)) == 0) {
+        return VERDICT_NOT_HERE;
+    }
     return json_integer_value(code) == GRPC_UNAVAILABLE || json_integer_value(code) == GRPC_DEADLINE
         ? VERDICT_NOT_SERVED
         : VERDICT_REFUSED;

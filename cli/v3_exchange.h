@@ -32,6 +32,7 @@ enum verdict {
     VERDICT_NOT_SENT,   /* nothing left this host */
     VERDICT_NOT_SERVED, /* unavailable, or silent after it was sent */
     VERDICT_NOT_DONE,   /* unavailable, and the answer means that nothing was done */
+    VERDICT_NOT_HERE,   /* nothing was done, and another member would not refuse it */
     VERDICT_REFUSED,
 };
 
@@ -44,7 +45,7 @@ void exchange_deinit(struct exchange *x);
 enum verdict exchange_judge(struct exchange *x, CURLcode rc, json_t **ret_reply, char **ret_text);
 /* What a reply body that is an error says: the gateway's {"error":…,"code":N} or, in a stream,
  * {"error":{"message":…,"grpc_code":N}}. *ret_text is the caller's. VERDICT_REFUSED,
- * VERDICT_NOT_SERVED or VERDICT_NOT_DONE. */
+ * VERDICT_NOT_SERVED, VERDICT_NOT_DONE or VERDICT_NOT_HERE. */
 enum verdict exchange_judge_error(const json_t *reply, char **ret_text);
 
 #endif
