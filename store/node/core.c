@@ -9,6 +9,7 @@
 #include "core.h"
 
 enum {
+    LEADERLESS_SAY_MS = 10000, /* without a leader, then it says what is missing, and so on */
     /* Steps of raft that follow from one another within a turn: a lone member's read takes two, a
      * configuration three. More than that is work for the next turn. */
     ROUNDS_MAX = 8,
@@ -63,7 +64,7 @@ static void on_leader_changed(struct store *s, uint64_t leader_before)
     uint64_t leader = s->status.leader;
 
     if (leader == RAFT_NONE) {
-        s->leaderless_since_ms = now;
+        s->leaderless_since_ms = s->leaderless_said_ms = now;
         log_warn("no leader is known term=%" PRIu64, s->status.term);
         return;
     }
@@ -71,6 +72,40 @@ static void on_leader_changed(struct store *s, uint64_t leader_before)
     s->leader_since_ms = now;
     log_info("leader is member=%016" PRIx64 " term=%" PRIu64 " without_ms=%" PRIu64, leader,
         s->status.term, leader_before == RAFT_NONE ? now - s->leaderless_since_ms : 0);
+}
+
+/* Who cannot be reached, of those whose votes count. */
+static size_t list_unreachable(const struct store *s, struct strbuf *out)
+{
+    size_t voters = 0;
+
+    for (size_t i = 0; i < s->links.n; i++) {
+        const struct store_member *m = &s->links.list[i];
+
+        voters += !m->learner;
+        if (!m->learner && m->id != s->id &&
+            !s->env->connected_since(s->env->data, m->id, core_now(s))) {
+            strbuf_printf(out, "%s%s(%016" PRIx64 ")", out->len != 0 ? "," : "", m->name, m->id);
+        }
+    }
+    return voters;
+}
+
+static void leaderless_tick(struct store *s)
+{
+    _cleanup_strbuf_ struct strbuf unreachable = {0};
+    uint64_t now = core_now(s);
+    size_t voters;
+
+    if (s->status.leader != RAFT_NONE || now - s->leaderless_said_ms < LEADERLESS_SAY_MS) {
+        return;
+    }
+    s->leaderless_said_ms = now;
+    voters = list_unreachable(s, &unreachable);
+    log_warn("no leader is known: a majority of the voters must be up, reach each other and be "
+             "whole term=%" PRIu64 " for_ms=%" PRIu64 " voters=%zu unreachable=%s",
+        s->status.term, now - s->leaderless_since_ms, voters,
+        unreachable.len != 0 ? strbuf_cstr(&unreachable) : "none");
 }
 
 static void on_status(struct store *s)
@@ -300,6 +335,7 @@ void core_tick(struct store *s)
     core_alarms_tick(s);
     core_check_tick(s);
     core_join_tick(s);
+    leaderless_tick(s);
     publish_tick(s);
     core_mark(s);
 }

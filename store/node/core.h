@@ -266,7 +266,8 @@ struct store {
     uint64_t applied_bytes;    /* …and since the start */
     struct raft_status status; /* as of the last update: its changes are acted upon */
     uint64_t leader_since_ms, leaderless_since_ms, leader_changes;
-    uint64_t ticked_ms; /* last tick */
+    uint64_t leaderless_said_ms; /* when, since there was a leader or the start */
+    uint64_t ticked_ms;          /* last tick */
 
     struct wal_append_req founding_req;
     struct wal_entry founding_entry;

@@ -410,10 +410,11 @@ static void log_found(const struct store *s, const struct wal_recovery *rec, uin
             "a newer snapshot is damaged, an older one and the log stand in: %s", rec->passed_over);
     }
     log_info("recovered cluster=%016" PRIx64 " member=%016" PRIx64 " dir=%s snapshot=%" PRIu64
-             " entries=%zu term=%" PRIu64 " revision=%" PRId64 " keys=%" PRIu64 " took_ms=%" PRIu64,
+             " entries=%zu term=%" PRIu64 " last_term=%" PRIu64 " last_index=%" PRIu64
+             " revision=%" PRId64 " keys=%" PRIu64 " took_ms=%" PRIu64,
         s->cluster_id, s->id, s->o.data_dir, rec->has_snapshot ? rec->snapshot.index : 0,
-        rec->n_entries, rec->term, mvcc_revision(s->mvcc), mvcc_keys(s->mvcc),
-        core_now(s) - begun_ms);
+        rec->n_entries, rec->term, raft_term_of(s->raft, s->status.last_index),
+        s->status.last_index, mvcc_revision(s->mvcc), mvcc_keys(s->mvcc), core_now(s) - begun_ms);
 }
 
 static int open_disk(
@@ -450,7 +451,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     core_ranges_init(s);
     core_changes_init(s);
     s->state = CORE_RUNNING;
-    s->leaderless_since_ms = core_now(s);
+    s->leaderless_since_ms = s->leaderless_said_ms = core_now(s);
     s->members_moved = true;
     s->watching = true;
     s->repair.begun_ms = s->repair.said_ms = s->ticked_ms = core_now(s);

@@ -103,17 +103,50 @@ void core_repair_status(struct store *s, const struct raft_status *before)
     }
 }
 
-static void say_why(const struct raft_status *now)
+static const char *name_of(const struct store *s, uint64_t id)
+{
+    const struct store_member *m = members_find(&s->links, id);
+
+    return m != NULL && m->name[0] != 0 ? m->name : "NAME";
+}
+
+/* No majority is left that is whole. What was acknowledged is on one: on a whole member too, so
+ * long as the damaged ones are none. */
+static void say_too_many(const struct store *s, const struct raft_status *now)
+{
+    bool all_is_there = now->repair.damaged < now->repair.voters / 2 + 1;
+
+    log_error("under repair: %zu of %zu voters are damaged, more than can be repaired from the "
+              "others. To go on, stop all members; start a whole one (decree status does not say "
+              "of it that its disk lost data; of several the one whose line \"recovered\" has the "
+              "highest last_term, then last_index) once with --force-new-cluster; then remove %s "
+              "and add this member anew (decree member add %s --learner --peer-urls URL). %s",
+        now->repair.damaged, now->repair.voters, s->o.data_dir, s->o.name,
+        all_is_there ? "Nothing that was acknowledged is lost by that"
+                     : "What only damaged ones had is lost by that: a backup may hold more");
+}
+
+static void say_who_is_silent(const struct store *s, const struct raft_status *now)
+{
+    if (now->leader != RAFT_NONE) {
+        log_warn("under repair: waiting for the answer of member=%016" PRIx64
+                 ": start it, or if it is lost for good, remove it (decree member remove %s)",
+            now->repair.silent, name_of(s, now->repair.silent));
+        return;
+    }
+    log_warn("under repair: waiting for the answer of member=%016" PRIx64
+             " \"%s\" and for a leader: start it. If it is lost for good, and those that are left "
+             "do not elect a leader, go on with a whole one alone (--force-new-cluster); then "
+             "remove %s and add this member anew (decree member add %s --learner --peer-urls URL)",
+        now->repair.silent, name_of(s, now->repair.silent), s->o.data_dir, s->o.name);
+}
+
+static void say_why(const struct store *s, const struct raft_status *now)
 {
     if (2 * now->repair.damaged >= now->repair.voters && now->repair.silent == RAFT_NONE) {
-        log_error("under repair: %zu of %zu voters are damaged, more than can be repaired from "
-                  "the others: restore a backup, or go on with one whole member alone "
-                  "(--force-new-cluster)",
-            now->repair.damaged, now->repair.voters);
+        say_too_many(s, now);
     } else if (now->repair.silent != RAFT_NONE) {
-        log_warn("under repair: waiting for the answer of member=%016" PRIx64
-                 ": start it, or if it is lost for good, remove it from the cluster",
-            now->repair.silent);
+        say_who_is_silent(s, now);
     } else if (now->leader == RAFT_NONE) {
         log_warn("under repair: waiting for a leader");
     } else if (now->repair.goal == 0) {
@@ -163,6 +196,6 @@ void core_repair_tick(struct store *s)
     if (s->status.repairing && now - s->repair.said_ms >= REPAIR_SAY_MS) {
         s->repair.said_ms = now;
         raft_status(s->raft, &status);
-        say_why(&status);
+        say_why(s, &status);
     }
 }
