@@ -451,7 +451,6 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     core_ranges_init(s);
     core_changes_init(s);
     s->state = CORE_RUNNING;
-    s->leaderless_since_ms = s->leaderless_said_ms = core_now(s);
     s->members_moved = true;
     s->watching = true;
     s->repair.begun_ms = s->repair.said_ms = s->ticked_ms = core_now(s);
@@ -487,6 +486,7 @@ int core_open(const struct core_options *o, const struct core_env *env, struct s
         core_campaign_if_alone(s);
     }
     s->fresh = rec_is_new;
+    s->leaderless_since_ms = s->leaderless_said_ms = core_now(s); /* reading the disk took a while */
     core_mark(s);
     *ret = s;
     return 0;
