@@ -44,12 +44,18 @@ void cmd_print_json(const json_t *value)
 
 int cmd_interrupt_fd(void)
 {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction before;
     sigset_t set;
     int fd;
 
     (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGTERM);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        /* Of a blocked one the kernel forgets that it is ignored. */
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+            (void)sigaddset(&set, signals[i]);
+        }
+    }
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0) {

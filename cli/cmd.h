@@ -23,7 +23,8 @@ extern const struct command cmd_version, cmd_help;
 int cmd_fail(int outcome, const struct err *e);
 /* One line of JSON to standard output. */
 void cmd_print_json(const json_t *value);
-/* A descriptor that turns readable on SIGINT and SIGTERM, which are blocked from then on. */
+/* A descriptor that turns readable on SIGINT, SIGTERM and SIGHUP, which are blocked from then on;
+ * but those that whoever started this program ignores (nohup) stay ignored. */
 int cmd_interrupt_fd(void);
 
 /* The path of another program of ours: beside this one, or its bare name, which execvp then looks

@@ -1,6 +1,7 @@
 #include "v3_client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "clock.h"
@@ -372,6 +373,14 @@ static int stream_result(struct v3_stream *s, json_t **ret, struct err *reterr)
     return outcome;
 }
 
+/* Asked for each result: a stream that never pauses could not be left otherwise. */
+static bool is_interrupted(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
 int v3_stream_next(
     struct v3_stream *s, int interrupt_fd, int wait_ms, json_t **ret, struct err *reterr)
 {
@@ -383,6 +392,9 @@ int v3_stream_next(
     for (;;) {
         uint64_t now = clock_boot_ms();
 
+        if (is_interrupted(interrupt_fd)) {
+            return V3_INTERRUPTED;
+        }
         /* Nothing more is taken from the socket while there are lines: a server that has much to
          * say is held back by the window, not by our memory. */
         if (!stream_has_line(s)) {
@@ -402,9 +414,6 @@ int v3_stream_next(
         }
         (void)curl_multi_poll(s->multi, &interrupt, interrupt_fd >= 0 ? 1 : 0,
             wait_ms < 0 ? turn_ms : (int)(deadline - now), NULL);
-        if ((interrupt.revents & CURL_WAIT_POLLIN) != 0) {
-            return V3_INTERRUPTED;
-        }
     }
 }
 

@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import json
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -104,6 +105,31 @@ class Cutter(threading.Thread):
             left -= len(data)
         for s in (client, server, self.listener):
             s.close()
+
+
+class Endless(threading.Thread):
+    """A member whose snapshot has no end and never pauses."""
+
+    def __init__(self):
+        super().__init__()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+    def run(self):
+        line = json.dumps({"result": {"header": {"revision": "1"}, "remaining_bytes": "1000000",
+                                      "blob": b64("x" * 3000)}}).encode() + b"\n"
+        chunk = b"%x\r\n%s\r\n" % (len(line), line)
+        client, _ = self.listener.accept()
+        try:
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                           b"Transfer-Encoding: chunked\r\n\r\n")
+            while True:
+                client.sendall(chunk * 100)
+        except OSError:
+            pass
+        client.close()
+        self.listener.close()
 
 
 class SnapshotRestore(unittest.TestCase):
@@ -293,6 +319,29 @@ class SnapshotRestore(unittest.TestCase):
             self.assertRegex(text, "cut short|no decreed answers|cannot|Empty|closed|it answers|None|"
                                    "transfer|Recv|reset")
             self.assertEqual([n for n in os.listdir(self.cluster.folder) if n.startswith("cut")], [])
+
+    def test_a_save_can_be_interrupted_while_much_comes(self):
+        path = os.path.join(self.cluster.folder, "endless.db")
+        part = path + ".part"
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            server = Endless()
+            server.start()
+            with subprocess.Popen([program("decree"), "snapshot", "save", path,
+                                   f"--endpoints=http://127.0.0.1:{server.port}"],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True) as save:
+                until(20, "much has come",
+                      lambda p=part: os.path.exists(p) and os.path.getsize(p) > 1 << 20)
+                save.send_signal(sig)
+                try:
+                    said = save.communicate(timeout=20)[0]
+                except subprocess.TimeoutExpired:
+                    save.kill()
+                    raise
+            server.join()
+            self.assertEqual(save.returncode, 5)
+            self.assertIn("interrupted, nothing was saved", said)
+            self.assertEqual([n for n in os.listdir(self.cluster.folder) if "endless" in n], [])
 
     def test_alarms_and_defrag_on_the_command_line(self):
         """On a cluster of its own, since an alarm stops the writes of all."""
