@@ -63,8 +63,8 @@ int node_incarnation_load(const char *data_dir, bool is_new, uint64_t known, uin
         if (reterr != NULL) {
             err_clear(reterr);
         }
-        *ret = fresh;
-        return write_incarnation(dir_fd, fresh, reterr);
+        *ret = is_new || known == 0 ? fresh : known;
+        return write_incarnation(dir_fd, *ret, reterr);
     }
     if (err < 0) {
         return err_prefix(reterr, "%s", data_dir);

@@ -12,7 +12,7 @@
 /* The number that tells this directory from one made later under the same name (F18). A new
  * directory, or one that crashed between its first write and this one, gets `fresh`, which is not
  * 0. `known` is what the log of this very directory says, 0 = nothing yet; a file that says
- * otherwise is damaged and written again. DECREE_ECORRUPT when nobody knows it, -errno. */
+ * otherwise, or is gone, is written again. DECREE_ECORRUPT when nobody knows it, -errno. */
 int node_incarnation_load(const char *data_dir, bool is_new, uint64_t known, uint64_t fresh,
     uint64_t *ret, struct err *reterr);
 

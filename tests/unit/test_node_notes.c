@@ -87,6 +87,24 @@ TEST(incarnation, that_contradicts_the_log_is_written_again)
     drop(dir);
 }
 
+/* The log is there: this is no directory made later. */
+TEST(incarnation, that_is_lost_is_written_again)
+{
+    uint64_t found = 0;
+    char dir[32];
+
+    make(dir);
+    assert_int_equal(node_incarnation_load(dir, false, KNOWN, FRESH, &found, NULL), 0);
+    assert_int_equal(found, KNOWN);
+    assert_int_equal(node_incarnation_load(dir, false, 0, FRESH, &found, NULL), 0);
+    assert_int_equal(found, KNOWN);
+    drop(dir);
+    make(dir);
+    assert_int_equal(node_incarnation_load(dir, true, KNOWN, FRESH, &found, NULL), 0);
+    assert_int_equal(found, FRESH);
+    drop(dir);
+}
+
 TEST(incarnation, that_nobody_knows_is_an_error_with_its_place)
 {
     char dir[32];
@@ -146,6 +164,7 @@ TEST(forced, cluster_is_forced_once_until_the_option_is_taken_away)
 TEST_MAIN(UNIT(incarnation, is_made_once_and_then_read),
     UNIT(incarnation, that_is_missing_after_a_crash_is_made_again),
     UNIT(incarnation, that_contradicts_the_log_is_written_again),
+    UNIT(incarnation, that_is_lost_is_written_again),
     UNIT(incarnation, that_nobody_knows_is_an_error_with_its_place),
     UNIT(removed, member_is_told_at_each_start),
     UNIT(forced, cluster_is_forced_once_until_the_option_is_taken_away))
