@@ -345,6 +345,9 @@ void core_campaign_if_alone(struct store *s);
 /* ---- core_boot.c, core_force.c ---- */
 
 void core_founding_on_done(struct wal_append_req *req, int status);
+/* Before anything on the disk is changed: one whose disk has lost data cannot go on alone, since it
+ * could never be repaired. DECREE_ECORRUPT. */
+int core_force_check(const struct store *s, const struct wal_recovery *rec, struct err *reterr);
 /* Puts a configuration of this member alone behind the log: 1 with *ret, which is on its way to the
  * disk, and rec's term and vote moved on; 0 when it is alone already. DECREE_EINVALID_CONFIG. */
 int core_force_alone(

@@ -384,6 +384,9 @@ static int restore(
         (void)core_links_refresh(s);
         err = check_owner(s, o, reterr);
     }
+    if (err == 0 && o->force_new_cluster) {
+        err = core_force_check(s, rec, reterr);
+    }
     if (err == 0) {
         err = core_repair_log(s, rec, reterr);
     }

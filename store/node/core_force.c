@@ -88,21 +88,25 @@ static int append(struct store *s, struct wal_recovery *rec, struct buf *payload
     return 0;
 }
 
+int core_force_check(const struct store *s, const struct wal_recovery *rec, struct err *reterr)
+{
+    if (!rec->repairing) {
+        return 0;
+    }
+    return err_set(reterr, DECREE_ECORRUPT,
+        "--force-new-cluster: %s: %s; what is missing could only come from the others, nothing was "
+        "changed: start them without this option, or restore a backup into a new directory",
+        s->o.data_dir,
+        rec->damage != NULL ? rec->damage : "this member is under repair, its disk has lost data");
+}
+
 int core_force_alone(
     struct store *s, struct wal_recovery *rec, struct raft_entry *ret, struct err *reterr)
 {
     struct members members = {0};
     struct raft_conf conf = {0};
     const struct raft_member *self = NULL;
-    int err;
-
-    if (rec->damage != NULL) {
-        return err_set(reterr, DECREE_ECORRUPT,
-            "--force-new-cluster: %s; what is missing could only come from the others: restore a "
-            "snapshot into a new directory",
-            rec->damage);
-    }
-    err = newest_conf(s, rec, &conf, &members);
+    int err = newest_conf(s, rec, &conf, &members);
 
     for (size_t i = 0; err == 0 && i < conf.n; i++) {
         self = conf.members[i].id == s->id ? &conf.members[i] : self;

@@ -320,9 +320,47 @@ TEST(repair, two_of_three_wait_and_serve_no_write)
     sim_deinit(&s);
 }
 
+/* It would be the whole cluster, and could never be repaired. */
+TEST(repair, who_lost_data_is_not_forced_to_go_on_alone)
+{
+    struct sim s;
+    _cleanup_err_ struct err fresh = {0}, later = {0};
+    uint64_t ops;
+
+    start_all(&s, 3);
+    put_some(&s, sim_elect(&s), 0, 10);
+    for (size_t i = 0; i < 3; i++) {
+        sim_stop(&s, i);
+    }
+    damage_last_entry(&s, 0);
+    s.force_new_cluster = true;
+    ops = wal_mem_ops(s.members[0].mem);
+    assert_int_equal(sim_try_start(&s, 0, "m0", "t", &fresh), DECREE_ECORRUPT);
+    assert_non_null(strstr(fresh.text, "damaged record at offset"));
+    assert_non_null(strstr(fresh.text, "nothing was changed"));
+    assert_true(wal_mem_ops(s.members[0].mem) == ops);
+
+    s.force_new_cluster = false;
+    sim_start(&s, 0);
+    assert_true(is_repairing(&s, 0));
+    sim_kill(&s, 0);
+    s.force_new_cluster = true;
+    assert_int_equal(sim_try_start(&s, 0, "m0", "t", &later), DECREE_ECORRUPT);
+    assert_non_null(strstr(later.text, "under repair"));
+
+    s.force_new_cluster = false;
+    for (size_t i = 0; i < 3; i++) {
+        sim_start(&s, i);
+    }
+    await_repair(&s, 0);
+    check_whole(&s, 0);
+    sim_deinit(&s);
+}
+
 TEST_MAIN(UNIT(repair, a_flipped_bit_anywhere_is_repaired_from_the_others),
     UNIT(repair, a_member_that_lost_everything_but_its_identity_comes_back),
     UNIT(repair, a_log_of_zeros_is_damage),
     UNIT(repair, an_old_image_of_the_disk_is_noticed_and_repaired),
     UNIT(repair, a_lone_member_stops_and_says_where),
-    UNIT(repair, two_of_three_wait_and_serve_no_write))
+    UNIT(repair, two_of_three_wait_and_serve_no_write),
+    UNIT(repair, who_lost_data_is_not_forced_to_go_on_alone))
