@@ -273,6 +273,8 @@ struct store {
     struct wal_entry founding_entry;
     struct list persists; /* struct persist not yet taken by the log, in order */
     bool disk_full;
+    bool disk_hangs;
+    uint64_t disk_hangs_since_ms;
     bool hand_over_due;   /* the disk has just become full */
     size_t refused_bytes; /* the largest batch it had no room for */
 

@@ -2,6 +2,8 @@
  * Many may be on their way; the log's thread merges what waits into one write. What the log has no
  * room for waits here: nothing is acknowledged meanwhile, and leader and senders are held off by
  * wal_has_room, so little of it comes. */
+#include <inttypes.h>
+
 #include "core.h"
 
 struct persist {
@@ -70,8 +72,34 @@ bool core_disk_hands_over(const struct store *s)
     return s->hand_over_due || now.handing_over;
 }
 
+/* Said once each way, when the time has passed after which a leader lets another one lead. */
+static void note_hang(struct store *s)
+{
+    uint64_t now = core_now(s);
+    struct raft_status status;
+    bool hangs;
+
+    raft_status(s->raft, &status);
+    hangs = status.disk_ticks >= s->o.election_ticks;
+    if (hangs == s->disk_hangs) {
+        return;
+    }
+    s->disk_hangs = hangs;
+    if (hangs) {
+        s->disk_hangs_since_ms = now;
+        log_error("the disk does not answer: a write to %s/wal has been under way for an election "
+                  "timeout, nothing is acknowledged here until it is done, and a leader lets "
+                  "another member lead: look at the disk",
+            s->o.data_dir);
+    } else {
+        log_info("the disk answers again dir=%s after_ms=%" PRIu64, s->o.data_dir,
+            now - s->disk_hangs_since_ms);
+    }
+}
+
 void core_disk_tick(struct store *s)
 {
+    note_hang(s);
     if (s->disk_full) {
         (void)wal_has_room_for(s->wal, 1, s->refused_bytes); /* asked, the log looks again */
     }

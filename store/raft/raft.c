@@ -430,6 +430,7 @@ void raft_status(const struct raft *r, struct raft_status *ret)
         .last_index = raft_log_last(&r->log),
         .first_index = raft_log_first(&r->log),
         .stable = r->stable.index,
+        .disk_ticks = r->stable.n != 0 ? r->stable.stalled_ticks : 0,
         .lease_proven = r->role == RAFT_LEADER && raft_peers_quorum_recent(r),
         .handing_over = r->transfer_to != RAFT_NONE,
         .uncommitted_bytes = r->uncommitted_bytes,

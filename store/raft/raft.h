@@ -238,9 +238,10 @@ struct raft_status {
     uint64_t id, term, leader; /* leader RAFT_NONE when unknown */
     enum raft_role role;
     uint64_t commit, applied, last_index, first_index;
-    uint64_t stable;   /* last index known durable on this disk */
-    bool lease_proven; /* leader: a quorum answered within the last election timeout */
-    bool handing_over; /* leader: takes no proposals until another one leads, or it gives up */
+    uint64_t stable;     /* last index known durable on this disk */
+    unsigned disk_ticks; /* since the disk was last heard of, while a write is under way */
+    bool lease_proven;   /* leader: a quorum answered within the last election timeout */
+    bool handing_over;   /* leader: takes no proposals until another one leads, or it gives up */
     size_t uncommitted_bytes;
     bool repairing;
     struct {                    /* while repairing */

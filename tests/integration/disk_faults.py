@@ -361,8 +361,12 @@ class Disks(unittest.TestCase):
                 self.assertLess(took, 2 * 0.5 + 1.5, "two election timeouts, and a slow machine")
                 time.sleep(4)  # longer than the lease lives without its keepalives
                 self.assertEqual(len(kept.range("/leased").get("kvs", [])), 1)
+                self.assertIn(f"the disk does not answer: a write to {leader.data_dir}/wal",
+                              leader.log())
+                self.assertNotIn("the disk answers again", leader.log())
                 shims[leader.name].set(NONE)
                 until(20, "it is back", lambda: is_whole(leader))
+                until(10, "it says so", lambda: "the disk answers again" in leader.log())
             finally:
                 shims[leader.name].set(NONE)
                 stop.set()
