@@ -1,15 +1,16 @@
 /* Random runs of a small cluster: each seed draws its size, its limits (tiny, so that they are
  * met), and how often messages are lost, repeated and reordered, links cut, disks slow, members
- * killed. raft_sim.h checks what must hold after each event. At the end faults stop, and within a
- * bounded number of election timeouts there must be a leader, a fresh proposal must commit
+ * killed. raft_sim_check.c checks what must hold after each event. At the end faults stop, and
+ * within a bounded number of election timeouts there must be a leader, a fresh proposal must commit
  * everywhere and all reads be answered.
  *
  *     test_raft_random               about five seconds from seed 1
  *     test_raft_random COUNT [SEED]  so many seeds from SEED on
  * RAFT_TRACE=1 prints what happened when a seed fails. */
-#include "raft_sim.h"
+#include <stdio.h>
 
 #include "clock.h"
+#include "raft_sim.h"
 
 enum {
     STEPS = 1000,

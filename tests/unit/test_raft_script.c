@@ -21,6 +21,7 @@
  */
 #include <ctype.h>
 #include <glob.h>
+#include <stdio.h>
 
 #include "file.h"
 #include "raft_sim.h"
