@@ -1,192 +1,11 @@
-#include "node_sim.h"
-
+/* Members' lives, and time. */
 #include <errno.h>
 #include <stdio.h>
 
+#include "node_sim_impl.h"
 #include "unit.h"
 
-enum { STREAM_WINDOW = 256 << 10, SETTLE_MAX = 100000 };
-
-/* ---- the world that a member asks ---- */
-
-static uint64_t env_now(void *data)
-{
-    return ((struct sim_member *)data)->sim->now_ms;
-}
-
-static uint64_t env_random(void *data)
-{
-    struct sim_member *m = data;
-    uint64_t x = m->chance += 0x9e3779b97f4a7c15;
-
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
-
-static void env_wake(void *data)
-{
-    (void)data;
-}
-
-/* s->n for one that was added and never started. */
-static size_t index_of(const struct sim *s, uint64_t id)
-{
-    size_t i = 0;
-
-    while (i < s->n && s->members[i].id != id) {
-        i++;
-    }
-    return i;
-}
-
-/* Does b listen to a? Not when it knows that a was removed and has let go of it. */
-static bool listens(const struct sim *s, size_t b, size_t a)
-{
-    const struct members *links = core_links(s->members[b].core);
-    uint64_t id = s->members[a].id;
-
-    return !members_is_removed(links, id) || members_find(links, id) != NULL;
-}
-
-static bool reaches(const struct sim *s, size_t a, size_t b)
-{
-    return b < s->n && !s->members[a].cut && !s->members[b].cut && s->members[b].core != NULL &&
-        listens(s, b, a);
-}
-
-static bool has_power(const struct sim *s, size_t i)
-{
-    return !wal_mem_is_dead(s->members[i].mem);
-}
-
-/* What a member says after its machine lost power was never said. */
-static void push_to(struct list *queue, struct sim *s, enum sim_event_kind kind, size_t from,
-    size_t to, struct buf *body_consume)
-{
-    struct sim_event *e;
-
-    if (!has_power(s, from)) {
-        buf_unref(body_consume);
-        return;
-    }
-    e = xcalloc(1, sizeof(*e));
-    *e = (struct sim_event){.kind = kind, .from = from, .to = to, .body = body_consume};
-    list_add_tail(queue, &e->link);
-}
-
-static void push(
-    struct sim *s, enum sim_event_kind kind, size_t from, size_t to, struct buf *body_consume)
-{
-    push_to(&s->events, s, kind, from, to, body_consume);
-}
-
-static void env_send(void *data, uint64_t to, struct buf *const *parts, size_t n_parts)
-{
-    struct sim_member *m = data;
-    _cleanup_strbuf_ struct strbuf body = {0};
-    size_t t = index_of(m->sim, to);
-
-    for (size_t i = 0; i < n_parts; i++) {
-        strbuf_append_bytes(&body, buf_bytes(parts[i]));
-    }
-    if (reaches(m->sim, m->i, t)) {
-        push_to(&m->unsent, m->sim, SIM_FRAME, m->i, t, buf_copy(strbuf_bytes(&body)));
-    }
-}
-
-static void env_flush(void *data)
-{
-    struct sim_member *m = data;
-
-    list_splice_tail(&m->sim->events, &m->unsent);
-}
-
-static bool env_connected(void *data, uint64_t peer, uint64_t since_ms)
-{
-    struct sim_member *m = data;
-
-    (void)since_ms;
-    return reaches(m->sim, m->i, index_of(m->sim, peer));
-}
-
-static void env_stream_open(void *data, uint64_t to)
-{
-    struct sim_member *m = data;
-    size_t t = index_of(m->sim, to);
-
-    if (t < m->sim->n) {
-        push(m->sim, reaches(m->sim, m->i, t) ? SIM_READY : SIM_DOWN, t, m->i, NULL);
-    }
-}
-
-static bool env_stream_send(void *data, uint64_t to, struct buf *frame_consume)
-{
-    struct sim_member *m = data;
-    struct sim *s = m->sim;
-    size_t t = index_of(s, to);
-
-    s->on_way[m->i][t] += frame_consume->len;
-    push(s, SIM_STREAM, m->i, t, frame_consume);
-    s->full[m->i][t] = s->on_way[m->i][t] >= STREAM_WINDOW;
-    return !s->full[m->i][t];
-}
-
-static void drop_stream(struct sim *s, size_t from, size_t to)
-{
-    list_for_each_safe (it, &s->events) {
-        struct sim_event *e = list_entry(it, struct sim_event, link);
-
-        if (e->kind == SIM_STREAM && e->from == from && e->to == to) {
-            list_del(&e->link);
-            buf_unref(e->body);
-            free(e);
-        }
-    }
-    s->on_way[from][to] = 0;
-    s->full[from][to] = s->paused[from][to] = false;
-}
-
-static void env_stream_close(void *data, uint64_t to)
-{
-    struct sim_member *m = data;
-    size_t t = index_of(m->sim, to);
-
-    if (t < m->sim->n) {
-        drop_stream(m->sim, m->i, t);
-        push(m->sim, SIM_CUT, m->i, t, NULL);
-    }
-}
-
-static void env_stream_answer(void *data, uint64_t from, struct buf *frame_consume)
-{
-    struct sim_member *m = data;
-
-    push(m->sim, SIM_REPLY, m->i, index_of(m->sim, from), frame_consume);
-}
-
-static void env_stream_resume(void *data, uint64_t from)
-{
-    struct sim_member *m = data;
-
-    m->sim->paused[index_of(m->sim, from)][m->i] = false;
-}
-
-static void env_peer_metrics(void *data, struct store_metrics *ret)
-{
-    (void)data;
-    ret->n_peers = 0;
-}
-
-static void env_members_changed(void *data)
-{
-    (void)data;
-}
-
-static void env_memory_freed(void *data)
-{
-    ((struct sim_member *)data)->sim->freed++;
-}
+enum { SETTLE_MAX = 100000 };
 
 /* ---- life ---- */
 
@@ -199,21 +18,7 @@ static void member_init(struct sim *s, size_t i)
     list_init(&m->unsent);
     m->chance = 77 + i;
     m->mem = wal_mem_new(i + 1);
-    m->env = (struct core_env){.data = m,
-        .now_ms = env_now,
-        .random = env_random,
-        .wake = env_wake,
-        .send = env_send,
-        .flush = env_flush,
-        .connected_since = env_connected,
-        .stream_open = env_stream_open,
-        .stream_send = env_stream_send,
-        .stream_close = env_stream_close,
-        .stream_answer = env_stream_answer,
-        .stream_resume = env_stream_resume,
-        .peer_metrics = env_peer_metrics,
-        .members_changed = env_members_changed,
-        .memory_freed = env_memory_freed};
+    m->env = sim_env_of(m);
 }
 
 void sim_init(struct sim *s, size_t n)
@@ -355,7 +160,7 @@ void sim_stop(struct sim *s, size_t i)
     core_stop(s->members[i].core);
     s->members[i].core = core_close(s->members[i].core);
     for (size_t k = 0; k < s->n; k++) {
-        drop_stream(s, i, k);
+        sim_drop_stream(s, i, k);
         if (s->members[k].core != NULL) {
             core_stream_cut(s->members[k].core, s->members[i].id);
             core_stream_down(s->members[k].core, s->members[i].id, "the member went away");
@@ -393,102 +198,7 @@ void sim_deinit(struct sim *s)
     }
 }
 
-/* ---- events ---- */
-
-static void break_stream(struct sim *s, size_t from, size_t to)
-{
-    drop_stream(s, from, to);
-    push(s, SIM_DOWN, to, from, NULL);
-    push(s, SIM_CUT, from, to, NULL);
-}
-
-static void deliver_stream(struct sim *s, const struct sim_event *e)
-{
-    struct sim_member *from = &s->members[e->from];
-    struct sim_member *to = &s->members[e->to];
-    int rc;
-
-    s->on_way[e->from][e->to] -= e->body->len;
-    if (s->stream_cut_after != 0 && s->stream_cut_after <= e->body->len) {
-        s->stream_cut_after = 0;
-        break_stream(s, e->from, e->to);
-        return;
-    }
-    s->stream_cut_after -= MIN(s->stream_cut_after, (uint64_t)e->body->len);
-    rc = core_stream_frame(to->core, from->id, buf_bytes(e->body));
-    if (rc > 0) {
-        s->paused[e->from][e->to] = true;
-    } else if (rc < 0) {
-        break_stream(s, e->from, e->to);
-    }
-    if (s->full[e->from][e->to] && s->on_way[e->from][e->to] == 0) {
-        s->full[e->from][e->to] = false;
-        push(s, SIM_READY, e->to, e->from, NULL);
-    }
-}
-
-static void replay(struct sim *s, const struct sim_event *e)
-{
-    push(s, e->kind, e->from, e->to, buf_ref(e->body));
-    list_entry(s->events.prev, struct sim_event, link)->again = true;
-}
-
-static void deliver(struct sim *s, const struct sim_event *e)
-{
-    struct sim_member *from = &s->members[e->from];
-    struct sim_member *to = &s->members[e->to];
-
-    if (to->core == NULL) {
-        return;
-    }
-    switch (e->kind) {
-    case SIM_FRAME:
-        if (reaches(s, e->from, e->to)) {
-            s->frames++;
-            core_frame(to->core, from->id, buf_bytes(e->body));
-            if (s->replay && !e->again) {
-                replay(s, e);
-            }
-        }
-        break;
-    case SIM_READY:
-        core_stream_ready(to->core, from->id);
-        break;
-    case SIM_STREAM:
-        if (reaches(s, e->from, e->to)) {
-            deliver_stream(s, e);
-        } else {
-            break_stream(s, e->from, e->to);
-        }
-        break;
-    case SIM_REPLY:
-        core_stream_reply(to->core, from->id, buf_bytes(e->body));
-        break;
-    case SIM_DOWN:
-        core_stream_down(to->core, from->id, "the link broke");
-        break;
-    case SIM_CUT:
-        core_stream_cut(to->core, from->id);
-        break;
-    }
-}
-
-static bool deliver_next(struct sim *s)
-{
-    list_for_each (it, &s->events) {
-        struct sim_event *e = list_entry(it, struct sim_event, link);
-
-        if (e->kind == SIM_STREAM && s->paused[e->from][e->to]) {
-            continue;
-        }
-        list_del(&e->link);
-        deliver(s, e);
-        buf_unref(e->body);
-        free(e);
-        return true;
-    }
-    return false;
-}
+/* ---- time ---- */
 
 bool sim_round(struct sim *s)
 {
@@ -512,7 +222,7 @@ bool sim_round(struct sim *s)
             }
         }
     }
-    for (int k = 0; k < 16 && deliver_next(s); k++) {
+    for (int k = 0; k < 16 && sim_deliver_next(s); k++) {
         any = true;
     }
     return any;
@@ -561,7 +271,7 @@ size_t sim_elect(struct sim *s)
             }
         }
         if (agreed && leader != 0) {
-            size_t l = index_of(s, leader);
+            size_t l = sim_index_of(s, leader);
 
             if (l < s->n && s->members[l].core != NULL && !s->members[l].cut) {
                 return l;
@@ -571,138 +281,6 @@ size_t sim_elect(struct sim *s)
     }
     fail_msg("no leader within ten seconds");
     return 0;
-}
-
-/* ---- calls ---- */
-
-static void copy_text(char *to, size_t size, struct bytes b)
-{
-    (void)snprintf(to, size, "%.*s", (int)b.len, (const char *)b.data);
-}
-
-static void on_reply(struct store_call *call, int status, const struct store_reply *reply)
-{
-    struct sim_call *c = call->data;
-
-    assert_false(c->done);
-    c->done = true;
-    c->status = status;
-    if (status < 0) {
-        return;
-    }
-    c->header = reply->header;
-    switch (call->kind) {
-    case STORE_RANGE:
-        c->count = reply->range.count;
-        if (reply->range.n_kvs > 0) {
-            copy_text(c->value, sizeof(c->value), reply->range.kvs[0].value);
-        }
-        break;
-    case STORE_DELETE:
-        c->deleted = reply->del.deleted;
-        break;
-    case STORE_TXN:
-        c->succeeded = reply->txn.succeeded;
-        break;
-    case STORE_LEASE_GRANT:
-    case STORE_LEASE_KEEPALIVE:
-    case STORE_LEASE_TTL:
-        c->lease = reply->lease;
-        c->count = (int64_t)reply->lease.n_keys;
-        if (reply->lease.n_keys > 0) {
-            copy_text(c->value, sizeof(c->value), reply->lease.keys[0]);
-        }
-        c->lease.keys = NULL;
-        break;
-    case STORE_LEASE_LIST:
-        c->count = (int64_t)reply->lease_list.n;
-        break;
-    case STORE_MEMBER_LIST:
-        c->n_members = reply->members.n;
-        copy_text(c->name, sizeof(c->name), bytes_str(reply->members.list[0].name));
-        if (reply->members.list[0].n_client_urls > 0) {
-            copy_text(c->value, sizeof(c->value), bytes_str(reply->members.list[0].client_urls[0]));
-        }
-        break;
-    case STORE_ALARM:
-        c->n_alarms = reply->alarms.n;
-        c->alarm = reply->alarms.n != 0 ? reply->alarms.list[0] : (struct store_alarm){0};
-        break;
-    case STORE_HASH:
-    case STORE_HASH_KV:
-        c->hash = reply->hash;
-        break;
-    case STORE_STATUS:
-        c->n_alarms = reply->status.alarms.n;
-        c->count = (int64_t)reply->status.leader;
-        break;
-    case STORE_MEMBER_ADD:
-        c->added = reply->members.added->id;
-        c->n_members = reply->members.n;
-        break;
-    case STORE_MEMBER_REMOVE:
-    case STORE_MEMBER_UPDATE:
-    case STORE_MEMBER_PROMOTE:
-        c->n_members = reply->members.n;
-        break;
-    default:
-        break;
-    }
-}
-
-void sim_submit(struct sim *s, size_t i, struct sim_call *c)
-{
-    c->done = false;
-    c->call.cb = on_reply;
-    c->call.data = c;
-    store_submit(s->members[i].core, &c->call);
-    assert_false(c->done); /* never inside the call */
-}
-
-int sim_call(struct sim *s, size_t i, struct sim_call *c)
-{
-    sim_submit(s, i, c);
-    sim_settle(s);
-    for (int steps = 0; !c->done && steps < 1000; steps++) {
-        sim_run(s, 10);
-    }
-    assert_true(c->done);
-    return c->status;
-}
-
-int sim_put(struct sim *s, size_t i, const char *key, const char *value)
-{
-    struct sim_call c = {
-        .call = {.kind = STORE_PUT, .put = {.key = bytes_str(key), .value = bytes_str(value)}}};
-
-    return sim_call(s, i, &c);
-}
-
-int sim_get(struct sim *s, size_t i, const char *key, struct sim_call *c)
-{
-    *c = (struct sim_call){.call = {.kind = STORE_RANGE, .range = {.key = bytes_str(key)}}};
-    return sim_call(s, i, c);
-}
-
-int sim_change(struct sim *s, size_t i, enum store_kind kind, uint64_t id)
-{
-    struct sim_call c = {.call = {.kind = kind, .member = {.id = id}}};
-
-    return sim_call(s, i, &c);
-}
-
-int sim_add(struct sim *s, size_t i, size_t m, bool learner)
-{
-    _cleanup_free_ char *url = xasprintf("http://h%zu:2380", m);
-    const char *urls[] = {url};
-    struct sim_call c = {.call = {.kind = STORE_MEMBER_ADD,
-                             .member = {.peer_urls = urls, .n_peer_urls = 1, .learner = learner}}};
-    int err = sim_call(s, i, &c);
-
-    if (err == 0) {
-        s->members[m].id = c.added;
-    }
-    return err;
 }
 
 void sim_assert_equal(struct sim *s)
