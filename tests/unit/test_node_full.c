@@ -10,7 +10,7 @@
 TEST(node, a_full_quota_refuses_what_grows_and_clears_itself)
 {
     struct sim s;
-    struct sim_call c = {.call = {.kind = STORE_DELETE}};
+    struct sim_call c;
     char value[2001] = {0};
     char key[16];
     int puts = 0;
@@ -28,7 +28,7 @@ TEST(node, a_full_quota_refuses_what_grows_and_clears_itself)
     assert_true(puts > 50);
     assert_int_equal(sim_get(&s, 0, "/k1", &c), 0);
     c = (struct sim_call){.call = {.kind = STORE_LEASE_GRANT, .lease_grant = {.ttl = 10}}};
-    (void)c;
+    assert_int_equal(sim_call(&s, 0, &c), DECREE_ENO_SPACE);
     c = (struct sim_call){.call = {.kind = STORE_DELETE,
                               .del = {.key = BYTES_LITERAL("/"), .range_end = BYTES_LITERAL("0")}}};
     assert_int_equal(sim_call(&s, 0, &c), 0);
