@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "backoff.h"
 #include "clock.h"
 #include "log.h"
 
@@ -65,19 +66,7 @@ static void group_read(struct sync_group *g);
 static void group_probe(struct sync_group *g);
 static void stream_open(struct sync_stream *st);
 
-/* Half of it is chance: a fleet that lost the same store must not come back in step. */
-static uint64_t backoff_ms(unsigned failures)
-{
-    uint64_t ms = SYNC_BACKOFF_MIN_MS;
-    uint16_t r = 0;
-
-    for (unsigned i = 1; i < failures && ms < SYNC_BACKOFF_MAX_MS; i++) {
-        ms *= 2;
-    }
-    ms = MIN(ms, (uint64_t)SYNC_BACKOFF_MAX_MS);
-    (void)uv_random(NULL, NULL, &r, sizeof(r), 0, NULL);
-    return ms / 2 + ms / 2 * r / UINT16_MAX;
-}
+static const struct backoff backoff = {SYNC_BACKOFF_MIN_MS, SYNC_BACKOFF_MAX_MS, .part = 2};
 
 static void set_online(struct sync *s, bool online, const char *error)
 {
@@ -109,7 +98,7 @@ static void stream_pause(struct sync_stream *st, const char *why)
 
     stream_close(st);
     st->failures++;
-    ms = backoff_ms(st->failures);
+    ms = backoff_ms(&backoff, st->failures);
     log_debug("watch interrupted, opening it again in %" PRIu64 " ms: %s region=%zu", ms, why,
         st->region);
     st->state = STREAM_PAUSED;
@@ -252,7 +241,7 @@ static void group_wait(struct sync_group *g)
 {
     g->failures++;
     g->state = GROUP_WAITING;
-    (void)uv_timer_start(&g->timer, on_group_timer, backoff_ms(g->failures), 0);
+    (void)uv_timer_start(&g->timer, on_group_timer, backoff_ms(&backoff, g->failures), 0);
 }
 
 static void group_follow(struct sync_group *g)
