@@ -2,6 +2,38 @@
 
 #include <errno.h>
 
+#include "clock.h"
+
+static void run_step(uv_work_t *work)
+{
+    struct file_job *j = container_of(work, struct file_job, work);
+
+    j->step(j);
+}
+
+static void on_step_done(uv_work_t *work, int status)
+{
+    struct file_job *j = container_of(work, struct file_job, work);
+
+    decree_assert(status == 0); /* steps are never canceled */
+    j->took_ms = clock_boot_ms() - j->started_ms;
+    j->done(j);
+}
+
+void file_job_start(struct file_job *j, uv_loop_t *loop, void (*step)(struct file_job *j),
+    void (*done)(struct file_job *j))
+{
+    int rc;
+
+    err_clear(&j->err);
+    j->result = FILE_JOB_FAILED;
+    j->step = step;
+    j->done = done;
+    j->started_ms = clock_boot_ms();
+    rc = uv_queue_work(loop, &j->work, run_step, on_step_done);
+    decree_assert(rc == 0);
+}
+
 /* Once after the start: what does the service owe us? Also keeps the bytes that are there before
  * the agent ever replaces them. */
 static int look_at_record(struct file_job *j)

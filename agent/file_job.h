@@ -3,6 +3,8 @@
 #ifndef DECREE_AGENT_FILE_JOB_H
 #define DECREE_AGENT_FILE_JOB_H
 
+#include <uv.h>
+
 #include "record.h"
 #include "target.h"
 
@@ -36,7 +38,18 @@ struct file_job {
     bool fixed_attrs;
     bool owed;         /* the record says that the service has not taken what is there */
     uint64_t taken_ms; /* when the service took what is there, as the record says */
+    uint64_t took_ms;  /* how long the step took, from its start to done */
+
+    /* its own */
+    uv_work_t work;
+    void (*step)(struct file_job *j);
+    void (*done)(struct file_job *j);
+    uint64_t started_ms;
 };
+
+/* Runs one of the steps below in a worker thread; done is called once, later, on the loop. */
+void file_job_start(struct file_job *j, uv_loop_t *loop, void (*step)(struct file_job *j),
+    void (*done)(struct file_job *j));
 
 /* Begins a cycle: compares with the file that is there and stages contents when it differs. The
  * first time also looks at the record, and keeps the bytes from before the agent in one. */

@@ -11,7 +11,6 @@
 enum {
     UNIT_RETRY_MIN_MS = 1000,          /* what failed is tried again, doubling … */
     UNIT_RETRY_MAX_MS = 5 * 60 * 1000, /* … up to this */
-    UNIT_ERROR_MAX = 4096,             /* of a hook's output in a status: enough for its reason */
 };
 
 /* What people are told about a file. The texts are part of the status in the store. */

@@ -73,6 +73,11 @@ int resource_parse(const char *name, const char *file, struct bytes text, const 
 int resource_load_template(struct resource *r, struct err *reterr);
 /* NULL is accepted; returns NULL. */
 struct resource *resource_free(struct resource *r);
+/* A service uses the file, and a command tells it of changes. */
+static inline bool resource_has_hooks(const struct resource *r)
+{
+    return r->reload.argv != NULL || r->verify.argv != NULL;
+}
 /* Same configuration and same template, byte for byte. */
 bool resource_equal(const struct resource *a, const struct resource *b);
 
