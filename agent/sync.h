@@ -2,15 +2,20 @@
  * its regions from the next revision on.
  *
  * What may go wrong, and what happens:
- *   a stream ends or cannot be opened   it is opened again at received + 1, with back-off and
- * jitter the history up to there is gone     the whole group is read again and compared
- * (compaction) the store went back in time         likewise (a backup was restored) nothing is
- * heard                    silence proves nothing, so a probe asks: every SYNC_PROBE_MS whether the
- * store answers linearizably at all, and every SYNC_DEEP_PROBES-th time whether a region has
- * changes that its stream kept back; such a stream is opened again. A dead store is known after
- * SYNC_PROBE_MS + the call's time limit, a dead stream on a living one after SYNC_SILENCE_MAX_MS.
- *   events wait for another region      the same deep probe, at once: it confirms the regions that
- *                                       have no changes up to the revision it was answered at */
+ *
+ * - A stream ends or cannot be opened: it is opened again at received + 1, after a back-off.
+ *
+ * - The history up to there is gone (compaction), or the store went back in time (a backup was
+ *   restored): the whole group is read again and compared.
+ *
+ * - Nothing is heard. Silence proves nothing, so a probe asks: every SYNC_PROBE_MS whether the
+ *   store answers linearizably at all, and every SYNC_DEEP_PROBES-th time whether a region has
+ *   changes that its stream kept back; such a stream is opened again. A dead store is known after
+ *   SYNC_PROBE_MS + the call's time limit, a dead stream on a living one after
+ *   SYNC_SILENCE_MAX_MS.
+ *
+ * - Events wait for another region: the same deep probe, at once. It confirms the regions that
+ *   have no changes up to the revision it was answered at. */
 #ifndef DECREE_AGENT_SYNC_H
 #define DECREE_AGENT_SYNC_H
 
