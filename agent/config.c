@@ -153,15 +153,20 @@ int config_load(const char *conf_dir, struct config *ret, struct err *reterr)
     return 0;
 }
 
+void config_fault_deinit(struct config_fault *f)
+{
+    free(f->name);
+    free(f->dest);
+    free(f->text);
+}
+
 void config_deinit(struct config *c)
 {
     for (size_t i = 0; i < c->n_resources; i++) {
         resource_free(c->resources[i]);
     }
     for (size_t i = 0; i < c->n_faults; i++) {
-        free(c->faults[i].name);
-        free(c->faults[i].dest);
-        free(c->faults[i].text);
+        config_fault_deinit(&c->faults[i]);
     }
     free(c->resources);
     free(c->folders);

@@ -20,6 +20,8 @@ struct config_fault {
     char *text; /* owned: what is wrong, with file and line */
 };
 
+void config_fault_deinit(struct config_fault *f);
+
 /* A folder by what it is, since symbolic links give it several paths. */
 struct config_folder {
     bool exists;
