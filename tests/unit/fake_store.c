@@ -4,6 +4,7 @@
 
 #include "alarms.h"
 #include "clock.h"
+#include "fake_parts.h"
 #include "hmap.h"
 #include "mvcc.h"
 
@@ -23,8 +24,7 @@ struct store {
     uv_timer_t expiry;
     unsigned open_handles;
     bool hold;
-    size_t part_kvs;              /* lists longer than this come in parts of as many; 0: none do */
-    struct list giving;           /* struct giving: a part of each in a turn */
+    struct fake_parts parts;
     uint64_t leaderless_since_ms; /* 0: has one */
     struct alarms alarms;
     struct store_alarm selected[ALARMS_MAX]; /* of the answer under way */
@@ -257,211 +257,6 @@ static int run(
     decree_fatal("no such kind of call");
 }
 
-/* ---- replies in parts ---- */
-
-struct part_list {
-    struct kv *kvs;
-    size_t n;
-};
-
-/* A reply on its way: with the bytes of its own that it needs in later turns. */
-struct giving {
-    struct list link;
-    struct store_call *call;
-    struct arena arena;
-    struct store_reply reply;
-    struct part_list *lists; /* that are given in parts, as much as is left of them */
-    size_t n_lists, at;
-};
-
-static struct giving *giving_free(struct giving *g)
-{
-    list_del(&g->link);
-    arena_deinit(&g->arena);
-    free(g->lists);
-    free(g);
-    return NULL;
-}
-
-static void own_kvs(struct giving *g, struct kv *kvs, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        kvs[i].key = arena_copy(&g->arena, kvs[i].key);
-        kvs[i].value = arena_copy(&g->arena, kvs[i].value);
-    }
-}
-
-/* Takes n of a list out of the reply. */
-static void take(struct giving *g, struct kv **kvs, size_t *n_kvs, size_t n)
-{
-    g->lists = xreallocarray(g->lists, g->n_lists + 1, sizeof(*g->lists));
-    g->lists[g->n_lists++] = (struct part_list){*kvs, n};
-    *kvs += n;
-    *n_kvs -= n;
-}
-
-static void take_range(struct giving *g, struct range_reply *r, size_t part_kvs)
-{
-    own_kvs(g, r->kvs, r->n_kvs);
-    if (r->n_kvs > part_kvs) {
-        r->in_parts = true;
-        take(g, &r->kvs, &r->n_kvs, r->n_kvs);
-    }
-}
-
-static void take_delete(struct giving *g, struct delete_reply *r, size_t part_kvs)
-{
-    own_kvs(g, r->prevs, r->n_prevs);
-    if (r->n_prevs > part_kvs) {
-        r->in_parts = true;
-        take(g, &r->prevs, &r->n_prevs, r->n_prevs);
-    }
-}
-
-static void take_txn(struct giving *g, struct txn_reply *t, size_t part_kvs)
-{
-    for (size_t i = 0; i < t->n_ops; i++) {
-        struct txn_op_reply *o = &t->ops[i];
-
-        switch (o->kind) {
-        case OP_RANGE:
-            take_range(g, &o->range, part_kvs);
-            break;
-        case OP_DELETE:
-            take_delete(g, &o->del, part_kvs);
-            break;
-        case OP_PUT:
-            own_kvs(g, &o->put.prev, o->put.has_prev ? 1 : 0);
-            break;
-        default:
-            take_txn(g, &o->txn, part_kvs);
-        }
-    }
-}
-
-static void take_lists(struct giving *g, size_t part_kvs)
-{
-    struct range_reply *r = &g->reply.range;
-
-    switch (g->call->kind) {
-    case STORE_RANGE:
-        own_kvs(g, r->kvs, r->n_kvs);
-        if (r->n_kvs > part_kvs) { /* the last ones come with the reply */
-            take(g, &r->kvs, &r->n_kvs, (r->n_kvs - 1) / part_kvs * part_kvs);
-        }
-        break;
-    case STORE_DELETE:
-        take_delete(g, &g->reply.del, part_kvs);
-        break;
-    default:
-        take_txn(g, &g->reply.txn, part_kvs);
-    }
-}
-
-static size_t longest_of_txn(const struct txn_reply *t)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < t->n_ops; i++) {
-        const struct txn_op_reply *o = &t->ops[i];
-
-        n = MAX(n, o->kind == OP_RANGE ? o->range.n_kvs : 0);
-        n = MAX(n, o->kind == OP_DELETE ? o->del.n_prevs : 0);
-        n = MAX(n, o->kind == OP_TXN ? longest_of_txn(&o->txn) : 0);
-    }
-    return n;
-}
-
-static size_t longest_list(enum store_kind kind, const struct store_reply *reply)
-{
-    switch (kind) {
-    case STORE_RANGE:
-        return reply->range.n_kvs;
-    case STORE_DELETE:
-        return reply->del.n_prevs;
-    case STORE_TXN:
-        return longest_of_txn(&reply->txn);
-    default:
-        return 0;
-    }
-}
-
-static size_t left(const struct giving *g)
-{
-    size_t n = 0;
-
-    for (size_t i = g->at; i < g->n_lists; i++) {
-        n += g->lists[i].n;
-    }
-    return n;
-}
-
-/* The next part, or the reply. */
-static void give(struct store *s, struct giving *g)
-{
-    struct store_call *c = g->call;
-    struct part_list *l;
-    struct store_part part;
-
-    while (g->at < g->n_lists && g->lists[g->at].n == 0) {
-        g->at++;
-    }
-    if (g->at == g->n_lists) {
-        s->n_calls--;
-        list_del(&g->link); /* it may be asked again from within */
-        c->cb(c, 0, &g->reply);
-        giving_free(g);
-        return;
-    }
-    l = &g->lists[g->at];
-    part = (struct store_part){
-        .kvs = l->kvs, .n = MIN(l->n, s->part_kvs), .op = g->at, .about = left(g)};
-    l->kvs += part.n;
-    l->n -= part.n;
-    (void)c->part(c, &part);
-}
-
-static void give_all(struct store *s)
-{
-    struct list now;
-
-    list_init(&now);
-    list_splice_tail(&now, &s->giving);
-    while (!list_empty(&now)) {
-        struct giving *g = list_entry(now.next, struct giving, link);
-
-        list_del(&g->link);
-        list_add_tail(&s->giving, &g->link);
-        give(s, g);
-    }
-}
-
-static struct giving *find_giving(struct store *s, const struct store_call *call)
-{
-    list_for_each (l, &s->giving) {
-        struct giving *g = list_entry(l, struct giving, link);
-
-        if (g->call == call) {
-            return g;
-        }
-    }
-    return NULL;
-}
-
-/* Takes the reply over, whose arrays are in arena. */
-static void begin_giving(
-    struct store *s, struct store_call *c, struct arena *arena, const struct store_reply *reply)
-{
-    struct giving *g = xcalloc(1, sizeof(*g));
-
-    g->call = c;
-    g->arena = *arena;
-    *arena = (struct arena){0};
-    g->reply = *reply;
-    list_add_tail(&s->giving, &g->link);
-    take_lists(g, s->part_kvs);
-}
-
 static void answer(struct store *s, struct store_call *c)
 {
     _cleanup_arena_ struct arena arena = {0};
@@ -471,8 +266,7 @@ static void answer(struct store *s, struct store_call *c)
     list_del(&c->link_);
     code = run(s, c, &arena, &reply);
     reply.header = store_header(s);
-    if (code == 0 && s->part_kvs != 0 && longest_list(c->kind, &reply) > s->part_kvs) {
-        begin_giving(s, c, &arena, &reply);
+    if (code == 0 && fake_parts_take(&s->parts, c, &arena, &reply)) {
         return;
     }
     s->n_calls--;
@@ -492,10 +286,10 @@ static void on_turn(uv_idle_t *idle)
     while (!list_empty(&now)) {
         answer(s, list_entry(now.next, struct store_call, link_));
     }
-    give_all(s);
+    s->n_calls -= fake_parts_step(&s->parts);
     more = mvcc_watch_deliver(s->mvcc, DELIVER_EVENTS);
     more |= mvcc_compact_step(s->mvcc, COMPACT_RECORDS);
-    if (!more && list_empty(&s->giving) && (s->hold || list_empty(&s->calls))) {
+    if (!more && list_empty(&s->parts.giving) && (s->hold || list_empty(&s->calls))) {
         (void)uv_idle_stop(&s->turn);
     }
 }
@@ -509,11 +303,7 @@ void store_submit(struct store *s, struct store_call *call)
 
 void store_cancel(struct store *s, struct store_call *call)
 {
-    struct giving *g = find_giving(s, call);
-
-    if (g != NULL) {
-        giving_free(g);
-    } else {
+    if (!fake_parts_cancel(&s->parts, call)) {
         list_del(&call->link_);
     }
     s->n_calls--;
@@ -665,7 +455,7 @@ struct store *fake_store_new(uv_loop_t *loop)
     mvcc_lease_promote(s->mvcc, clock_boot_ms(), 0);
     list_init(&s->calls);
     list_init(&s->snapshots);
-    list_init(&s->giving);
+    list_init(&s->parts.giving);
     (void)uv_idle_init(loop, &s->turn);
     (void)uv_timer_init(loop, &s->expiry);
     s->turn.data = s->expiry.data = s;
@@ -705,7 +495,7 @@ void fake_store_hold(struct store *s, bool hold)
 
 void fake_store_set_part_kvs(struct store *s, size_t n)
 {
-    s->part_kvs = n;
+    s->parts.kvs = n;
 }
 
 size_t fake_store_calls(const struct store *s)
