@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "alloc.h"
-#include "cmd.h"
-#include "v3_client.h"
+#include "member.h"
+#include "table.h"
 
 /* Those that are active; *ret is the caller's. */
 static int get_alarms(struct cli *cli, json_t **ret, struct err *reterr)
@@ -26,6 +26,31 @@ static void print_alarm(const json_t *alarm)
         type[0] != 0 ? type : "NONE");
 }
 
+/* With names, since the decimal ids of etcdctl's words stand nowhere else. */
+static void print_alarm_table(struct cli *cli, const json_t *alarms)
+{
+    static const char *const titles[] = {"ALARM", "NAME", "ID"};
+    struct table *t = table_new(titles, ARRAY_SIZE(titles));
+    _cleanup_err_ struct err e = {0};
+    json_t *members = NULL;
+    const json_t *alarm;
+    size_t i;
+
+    (void)member_list(cli->client, &members, &e); /* without a quorum there are no names */
+    json_array_foreach(alarms, i, alarm)
+    {
+        uint64_t id = v3_uint(alarm, "memberID");
+        const json_t *member = members != NULL ? member_by_id(members, id) : NULL;
+
+        table_add(t, bytes_str(v3_text(alarm, "alarm")), 0);
+        table_add(t, bytes_str(member != NULL ? v3_text(member, "name") : "-"), 0);
+        table_addf(t, "%" PRIx64, id);
+    }
+    table_print(t, stdout);
+    table_free(t);
+    json_decref(members);
+}
+
 static int run_alarm_list(struct cli *cli, const struct args *args _unused_)
 {
     _cleanup_err_ struct err e = {0};
@@ -39,6 +64,8 @@ static int run_alarm_list(struct cli *cli, const struct args *args _unused_)
     }
     if (cli->format == OUTPUT_JSON) {
         cmd_print_json(reply);
+    } else if (cli->format == OUTPUT_TABLE || (cli->format == OUTPUT_AUTO && cli->terminal)) {
+        print_alarm_table(cli, json_object_get(reply, "alarms"));
     } else {
         json_array_foreach(json_object_get(reply, "alarms"), i, alarm)
         {

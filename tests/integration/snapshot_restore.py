@@ -354,6 +354,15 @@ class SnapshotRestore(unittest.TestCase):
                             {"action": "ACTIVATE", "memberID": who, "alarm": "CORRUPT"})
             text = "memberID:0 alarm:CORRUPT\nmemberID:5 alarm:CORRUPT\n"
             self.assertEqual(decree("alarm", "list", endpoint(member), code=1), text)
+            own = int(client.status()["header"]["member_id"])
+            client.call("/v3/maintenance/alarm",
+                        {"action": "ACTIVATE", "memberID": str(own), "alarm": "CORRUPT"})
+            rows = decree("alarm", "list", "-o", "table", endpoint(member), code=1).splitlines()
+            self.assertEqual(sorted(r.split() for r in rows[1:]),
+                             [["CORRUPT", "-", "0"], ["CORRUPT", "-", "5"],
+                              ["CORRUPT", "m1", f"{own:x}"]])
+            client.call("/v3/maintenance/alarm",
+                        {"action": "DEACTIVATE", "memberID": str(own), "alarm": "CORRUPT"})
             self.assertIn("corrupt cluster", decree("put", "a", "b", endpoint(member), code=4))
             self.assertIn("alarm:CORRUPT", decree("status", endpoint(member), code=1))
             self.assertEqual(decree("alarm", "disarm", endpoint(member)), text)
