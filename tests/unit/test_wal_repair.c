@@ -234,6 +234,33 @@ TEST(wal, the_log_before_the_damage_is_kept_and_of_the_damaged_files_the_newest)
     (void)wal_mem_free(m);
 }
 
+/* What is fetched may fill segments before the repair is over, and each begins with what holds. */
+TEST(wal, a_repair_outlasts_the_segments_that_are_fetched_meanwhile)
+{
+    struct wal_mem *m = make_log();
+    struct wal_recovery rec;
+    struct wal *w;
+    size_t n;
+
+    bytes_of(m)[WAL_RECORDS_START + 400] ^= 4;
+    w = salvage_open(m, &rec);
+    assert_non_null(rec.damage);
+    n = rec.n_entries;
+    assert_int_equal(wal_repair(w, &rec, NULL), 0);
+    for (uint64_t i = 1; i <= 400; i++) {
+        fixture_append(w, TERM, n + i, 1, PAYLOAD);
+    }
+    fixture_close(w, &rec);
+    assert_true(count_names(m, 64, "seg") > 2);
+    w = salvage_open(m, &rec);
+    assert_null(rec.damage);
+    assert_true(rec.repairing);
+    assert_int_equal(rec.n_entries, n + 400);
+    check_entries(&rec);
+    fixture_close(w, &rec);
+    (void)wal_mem_free(m);
+}
+
 TEST(wal, an_unreadable_block_is_opened_for_repair)
 {
     struct wal_mem *m = make_log();
@@ -300,6 +327,7 @@ TEST_MAIN(UNIT(wal, each_flipped_bit_of_a_small_log_is_detected_and_opened_for_r
     UNIT(wal, a_damaged_header_page_is_mended_from_its_copies),
     UNIT(wal, a_repair_survives_a_crash_at_each_of_its_steps),
     UNIT(wal, the_log_before_the_damage_is_kept_and_of_the_damaged_files_the_newest),
+    UNIT(wal, a_repair_outlasts_the_segments_that_are_fetched_meanwhile),
     UNIT(wal, an_unreadable_block_is_opened_for_repair),
     UNIT(wal, a_damaged_snapshot_that_nothing_replaces_is_put_away),
     UNIT(wal, a_member_that_does_not_know_who_it_is_says_so))
