@@ -254,11 +254,17 @@ static void check_entry(struct member *m, const struct raft_entry *e)
 
 /* ---- commits ---- */
 
-/* A member whose disk was damaged afterwards may have had it, and said so: it counts like one that
- * fails for good after its acknowledgement. */
+static bool has(const struct disk_view *v, uint64_t index, uint64_t term)
+{
+    return view_term_of(v, index) == term || v->base > index;
+}
+
+/* What a member had before its disk was damaged it may have acknowledged, and that counts. What it
+ * takes in under repair does not. */
 static bool view_has(const struct member *m, uint64_t index, uint64_t term)
 {
-    return m->damaged || view_term_of(&m->view, index) == term || m->view.base > index;
+    return (m->damaged && has(&m->lost, index, term)) ||
+        (!m->view.repairing && has(&m->view, index, term));
 }
 
 static bool has_quorum(const struct world *w, const struct raft_conf *conf, uint64_t index,
@@ -543,6 +549,17 @@ static void check_bounds(struct member *m, const struct raft_status *st)
     }
 }
 
+/* It has all again that it may have promised, and is a member like the others. */
+static void note_repair(struct member *m)
+{
+    m->repairing |= raft_is_repairing(m->core->raft);
+    if (m->repairing && !m->view.repairing && !raft_is_repairing(m->core->raft)) {
+        m->damaged = m->repairing = false;
+        view_deinit(&m->lost);
+        m->w->counts.repaired++;
+    }
+}
+
 void check_member(struct member *m)
 {
     struct raft_status st;
@@ -556,6 +573,7 @@ void check_member(struct member *m)
             st.term);
     }
     m->max_term = st.term;
+    note_repair(m);
     if (st.role == RAFT_LEADER) {
         check_leader(m, st.term);
     }

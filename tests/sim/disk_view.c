@@ -14,6 +14,16 @@ void view_deinit(struct disk_view *v)
     *v = (struct disk_view){0};
 }
 
+void view_copy_entries(const struct disk_view *v, struct disk_view *ret)
+{
+    view_deinit(ret);
+    *ret = (struct disk_view){.base = v->base, .base_term = v->base_term, .n = v->n, .cap = v->n};
+    if (v->n != 0) {
+        ret->terms = xreallocarray(NULL, v->n, sizeof(*ret->terms));
+        memcpy(ret->terms, v->terms, v->n * sizeof(*ret->terms));
+    }
+}
+
 uint64_t view_term_of(const struct disk_view *v, uint64_t index)
 {
     if (index == v->base) {
@@ -49,6 +59,7 @@ static void fold(struct disk_view *v, const struct wal_record *r)
     case WAL_RECORD_HARD:
         v->term = r->term;
         v->vote = r->index;
+        v->repairing = (r->entry_type & WAL_HARD_REPAIRING) != 0;
         break;
     case WAL_RECORD_ENTRY:
         put_entry(v, r->index, r->term);
@@ -167,6 +178,7 @@ void view_open(struct member *m)
     find_positions(m);
     v->term = r->term;
     v->vote = r->vote;
+    v->repairing = raft_is_repairing(r);
     v->base = r->log.before.index;
     v->base_term = r->log.before.term;
     v->n = 0;

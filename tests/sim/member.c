@@ -334,6 +334,7 @@ void member_deinit(struct member *m)
         close_core(m);
     }
     view_deinit(&m->view);
+    view_deinit(&m->lost);
     members_deinit(&m->cluster);
     free(m->votes);
     if (m->mem != NULL && m->core == NULL) {

@@ -64,6 +64,7 @@ struct settings {
     X(room, "member")                                                                              \
     X(flip, "member file bit") /* while it is down, like the next */                               \
     X(move_sector, "member file to")                                                               \
+    X(lose, "member records") /* so many of the last that its log holds, after a clean stop */     \
     X(wipe, "member")                                                                              \
     X(image, "member")     /* of its disk is kept */                                               \
     X(old_image, "member") /* and comes back */                                                    \

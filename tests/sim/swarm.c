@@ -9,7 +9,8 @@
 enum {
     FIRST_FAULT_MS = 150,
     CLASS_PERMILLE = 300,
-    DEPOSED_PERMILLE = 60, /* a scenario of many items */
+    DEPOSED_PERMILLE = 60, /* scenarios of many items */
+    FORGETFUL_PERMILLE = 60,
     CLIENTS_DRAWN_MAX = 4,
     WRITER = CLIENTS_DRAWN_MAX, /* of a scenario: they have no other load */
     READER,
@@ -90,8 +91,12 @@ static void damage(struct draw *d)
     uint64_t at = moment(d), m = member(d);
 
     add(d, at, one_in(d, 2) ? ITEM_kill : ITEM_stop, m, 0, 0);
-    add(d, at + 150, one_in(d, 4) ? ITEM_move_sector : ITEM_flip, m, between(d, 0, 1000),
-        chance_next(&d->chance) >> 20);
+    if (one_in(d, 3)) {
+        add(d, at + 150, ITEM_lose, m, between(d, 0, 12), 0);
+    } else {
+        add(d, at + 150, one_in(d, 4) ? ITEM_move_sector : ITEM_flip, m, between(d, 0, 1000),
+            chance_next(&d->chance) >> 20);
+    }
     add(d, at + between(d, 200, 600), ITEM_start, m, 0, 0);
 }
 
@@ -229,6 +234,44 @@ static void ask_deposed(struct draw *d)
         /* It sends the heir off when it has heard that all of its log is there. */
         ask_both(d, cut_at, cut_at + 2 * late);
     }
+}
+
+/* Members by their place after the chosen one. */
+static void each(struct draw *d, uint64_t at, enum item_kind kind, uint64_t from, uint64_t to)
+{
+    for (uint64_t k = from; k < to; k++) {
+        add(d, at, kind, SIM_CHOSEN + k, kind == ITEM_pause ? 4 * election_ms(d) : 3, 0);
+    }
+}
+
+/* A bare majority goes on without the others. Then one of it forgets the newest of what it
+ * promised, and comes back where nobody else knows of that: among the others, while the rest of the
+ * majority is away. They are enough to elect, were it not for what it forgot. */
+static void ask_forgetful(struct draw *d)
+{
+    static const enum item_kind ways[][2] = {
+        {ITEM_kill, ITEM_start}, {ITEM_isolate, ITEM_return}, {ITEM_pause, ITEM_hand_over}};
+    const enum item_kind *way = ways[chance_below(&d->chance, ARRAY_SIZE(ways))];
+    uint64_t timeout = election_ms(d), n = d->set->members, half = n / 2 + 1;
+    uint64_t first = FIRST_FAULT_MS + timeout, takes = 8 * timeout;
+    uint64_t at = between(d, first, MAX(first, d->set->run_ms - MIN(takes, d->set->run_ms)));
+    uint64_t stop_at = at + between(d, 1, 2 * timeout), back_at = stop_at + between(d, 110, 200);
+
+    add(d, at, ITEM_choose, member(d), 0, 0);
+    each(d, at, ITEM_isolate, half, n);
+    ask_both(d, at, stop_at);
+    add(d, stop_at, ITEM_stop, SIM_CHOSEN + 1, 0, 0);
+    each(d, back_at - between(d, 0, 100), way[0], 0, 1);
+    each(d, back_at - between(d, 0, 100), way[0], 2, half);
+    add(d, back_at, ITEM_lose, SIM_CHOSEN + 1, between(d, 0, 12), 0);
+    each(d, back_at, ITEM_return, half, n);
+    add(d, back_at, ITEM_start, SIM_CHOSEN + 1, 0, 0);
+    add(d, back_at, ITEM_move_client, WRITER, SIM_CHOSEN + half, 0);
+    for (uint64_t k = 0; k < 6; k++) {
+        add(d, back_at + between(d, 0, 4 * timeout), ITEM_put, WRITER, 0, 0);
+    }
+    each(d, back_at + 4 * timeout, way[1], 0, 1);
+    each(d, back_at + 4 * timeout, way[1], 2, half);
 }
 
 static void one_fault(struct draw *d, unsigned class)
@@ -547,7 +590,7 @@ static void draw_settings(struct draw *d)
 void plan_draw(uint64_t seed, struct plan *ret)
 {
     struct draw d = {.plan = ret, .set = &ret->set, .chance = chance_of(seed, 3)};
-    bool is_scenario; /* which most faults would spoil */
+    bool is_deposed, is_forgetful; /* scenarios that most faults would spoil */
 
     *ret = (struct plan){.set = {.seed = seed}};
     draw_settings(&d);
@@ -556,11 +599,15 @@ void plan_draw(uint64_t seed, struct plan *ret)
     }
     draw_watches(&d);
     d.chance = chance_of(seed, 5);
-    is_scenario = chance_permille(&d.chance, DEPOSED_PERMILLE);
+    is_deposed = chance_permille(&d.chance, DEPOSED_PERMILLE);
+    is_forgetful = !is_deposed && d.set->members > 2 && d.set->spares == 0 &&
+        chance_permille(&d.chance, FORGETFUL_PERMILLE);
     d.chance = chance_of(seed, 4);
-    draw_faults(&d, is_scenario ? CLASS_PERMILLE / 4 : CLASS_PERMILLE);
-    if (is_scenario) {
+    draw_faults(&d, is_deposed || is_forgetful ? CLASS_PERMILLE / 4 : CLASS_PERMILLE);
+    if (is_deposed) {
         ask_deposed(&d);
+    } else if (is_forgetful) {
+        ask_forgetful(&d);
     }
     draw_changes(&d);
     plan_sort(ret);

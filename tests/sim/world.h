@@ -6,6 +6,7 @@
  *     disk_view.c  what is durable of it
  *     net.c        links and snapshot streams between members
  *     fault.c      faults of the plan
+ *     damage.c     those that damage a disk
  *     operator.c   changes of the members, and who joins
  *     client.c     clients of the plan and what they saw
  *     listing.c    the same of their reads of all keys
@@ -90,6 +91,7 @@ struct view_file {
 
 struct disk_view {
     uint64_t term, vote;
+    bool repairing;
     uint64_t base, base_term; /* the entry before the first */
     uint64_t reset_at; /* a snapshot of another line took the log's place since the last look */
     uint64_t *terms;   /* owned; [i] is of entry base + 1 + i */
@@ -101,6 +103,8 @@ struct disk_view {
 
 struct member;
 void view_deinit(struct disk_view *v);
+/* What v says of entries, so far. */
+void view_copy_entries(const struct disk_view *v, struct disk_view *ret);
 /* A process has opened m's disk: what it found is durable. */
 void view_open(struct member *m);
 static inline uint64_t view_last(const struct disk_view *v)
@@ -134,12 +138,13 @@ struct member {
     struct core_env env;
     struct chance chance;
     struct wal_mem *mem, *image; /* owned */
-    struct disk_view view;
+    struct disk_view view, lost; /* of its disk; and of the one before the damage */
     bool turn_due, disk_due, stopping;
     bool may_refuse;   /* its disk was full or failed at some time */
     size_t disk_takes; /* requests of the write under way */
     bool dying;        /* what the core still does has no effect */
-    bool damaged;      /* its disk lost or changed what was durable */
+    bool damaged;      /* its disk lost or changed what was durable, until it is repaired */
+    bool repairing;    /* it has noticed that */
     bool forgot;       /* its disk is a new one: the others refuse it */
     uint64_t paused_until, hung_until, slow_until, slow_factor;
     uint64_t clock_permille;
@@ -273,6 +278,7 @@ struct truth {
     X(elections)                                                                                   \
     X(fatals)                                                                                      \
     X(refusals)                                                                                    \
+    X(repaired)                                                                                    \
     X(entries_committed)                                                                           \
     X(converged_ms)                                                                                \
     X(changes_refused)                                                                             \
@@ -436,8 +442,10 @@ size_t operator_slot(const struct world *w, uint64_t id);
 void operator_denied(struct member *m);
 bool operator_is_gone(const struct world *w, uint64_t id);
 
-/* ---- fault.c, client.c, watch.c ---- */
+/* ---- fault.c, damage.c, client.c, watch.c ---- */
 
+/* Of its disk. False when that must not be, or does nothing. */
+bool damage_do(struct member *m, const struct item *x);
 void fault_do(struct world *w, const struct item *x);
 /* Whom an item names as a member. */
 static inline uint32_t member_named(const struct world *w, uint64_t name)
