@@ -289,6 +289,8 @@ static int admit_write(struct store *s, struct store_call *c)
         err = DECREE_ECORRUPT_CLUSTER;
     } else if (takes_space(c) && !core_has_space(s, payload->len)) {
         err = DECREE_ENO_SPACE;
+    } else if (s->disk_full && !core_leads(s)) {
+        err = DECREE_ENO_SPACE; /* the leader would do it, and it could not be answered here */
     } else if (s->commit > s->applied + APPLY_GAP_MAX || core_calls_full(s) ||
         s->calls.pending_bytes + payload->len > PENDING_BYTES_MAX) {
         err = DECREE_ETOO_MANY_REQUESTS;

@@ -6,7 +6,7 @@ import os
 import subprocess
 import unittest
 
-from cluster import Cluster, Refused, until
+from cluster import Cluster, Refused, unb64, until
 from disk_faults import contents, is_whole
 
 FAST = ["--heartbeat-interval=50", "--election-timeout=500", "--snapshot-count=15"]
@@ -112,6 +112,11 @@ class Full(unittest.TestCase):
                         break
                 self.assertIn(f"no room for the log in {small.data_dir}", small.log())
                 self.assertTrue(leader.leads())
+                # It could not tell what became of a write, so it passes none on.
+                answer = put(small, "/refused", "1")
+                self.assertIsInstance(answer, Refused, f"{answer}")
+                self.assertEqual(answer.status, 429)
+                self.assertNotIn("/refused", [unb64(kv[0]).decode() for kv in contents(leader)])
                 small.kill9()
                 small.start()
                 for i in range(30):
