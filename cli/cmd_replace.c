@@ -79,9 +79,10 @@ static void note_ids(struct replace *x)
         x->old_id = v3_uint(x->old, "ID");
     }
     if (x->name == NULL) {
-        const json_t *from = x->old != NULL ? x->old : x->new;
+        const char *name = v3_text(x->old != NULL ? x->old : x->new, "name");
 
-        x->name = x->name_memory = xstrdup(v3_text(from, "name"));
+        /* Removed by an earlier run, and the new one has never been started: it had this name. */
+        x->name = x->name_memory = xstrdup(*name != 0 ? name : x->old_word);
     }
 }
 
@@ -99,6 +100,22 @@ static int check_new(struct replace *x)
         "one is the new one and only %s is to go, repeat this with --name %s",
         v3_text(x->new, "name"), v3_uint(x->new, "ID"), v3_text(x->old, "name"),
         v3_text(x->new, "name"));
+}
+
+/* Under its own URLs and as a learner OLD is most likely the new one: an earlier run has removed
+ * the old one and added it, and it has been started under the same name. It is not removed again.
+ */
+static void note_came_back(struct replace *x)
+{
+    if (x->old != NULL && x->old == x->new &&member_is_learner(x->new)) {
+        say(x,
+            "%s (%" PRIx64 ") is a learner at these URLs: taken for the new one, which an earlier "
+            "run has added; should it have lost its data, decree member remove it and run this "
+            "again\n",
+            x->name, v3_uint(x->new, "ID"));
+        x->old = NULL;
+        x->old_id = 0;
+    }
 }
 
 /* ---- probing ---- */
@@ -164,7 +181,8 @@ static int check(struct replace *x, bool takes_over)
 
     if (takes_over && c.old_answers) {
         return err_set(&x->e, -EINVAL,
-            "%s still answers at these URLs: stop it first, or give the new member others",
+            "%s answers at these URLs: if an earlier run has replaced it, nothing is left to do; "
+            "else stop it first, or give the new member others",
             x->old_word);
     }
     if (c.voters == 0 && (takes_over || !c.old_answers)) {
@@ -300,6 +318,7 @@ static int go(struct replace *x, int64_t wait_ms)
     if (r != 0) {
         return r;
     }
+    note_came_back(x);
     if (x->old == NULL && !member_is_learner(x->new)) {
         say(x, "%s is gone and %s (%" PRIx64 ") has its place: nothing is left to do\n",
             x->old_word, v3_text(x->new, "name"), v3_uint(x->new, "ID"));
@@ -320,7 +339,7 @@ static int go(struct replace *x, int64_t wait_ms)
     } else if (r == 0) {
         x->new_id = v3_uint(x->new, "ID");
     }
-    return r == 0 && x->old != NULL ? remove_old(x) : r;
+    return r == 0 && x->old != NULL && x->old != x->new ? remove_old(x) : r;
 }
 
 static int print_end(struct replace *x)

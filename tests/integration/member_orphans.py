@@ -133,6 +133,39 @@ class Orphans(unittest.TestCase):
             self.promote(c, again)
             self.ok(c, "put", "/k/0", "w")
 
+    def test_a_take_over_that_is_interrupted_goes_on_wherever_it_was(self):
+        with Growing(3) as c:
+            c.start()
+            lost = next(m for m in c.members if not m.leads())
+            lost.kill9()
+            shutil.rmtree(lost.data_dir)
+            new = Joiner(c, lost.name, lost.client_port, lost.peer_port)
+            words = ["member", "replace", lost.name, "--peer-urls", peer_url(lost)]
+
+            def replace(*more):
+                return decree(c, *words, *more, endpoints=c.endpoints(lost, new))
+
+            begun = replace("--wait", "1ms")
+            self.assertIn(f"removed {lost.name}", begun.stdout)
+            again = replace("--wait", "1ms")  # removed and added, and not started yet
+            self.assertEqual(again.returncode, 3, again.stderr)
+            self.assertIn(f"decreed --name {lost.name} ", again.stdout)
+            self.assertNotIn("removed", again.stdout)
+            c.members[c.members.index(lost)] = new
+            new.start()
+            until(20, "it is started", lambda: all(r.get("name") for r in self.rows(
+                c, endpoints=c.endpoints(new))))
+            done = replace()
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            self.assertIn("taken for the new one", done.stdout)
+            self.assertNotIn("removed", done.stdout.replace("has removed", ""))
+            late = replace()
+            self.assertEqual(late.returncode, 2)
+            self.assertIn("nothing is left to do", late.stderr)
+            rows = self.rows(c)
+            self.assertEqual(sorted(r["name"] for r in rows), ["m1", "m2", "m3"])
+            self.assertFalse(any(r.get("isLearner") for r in rows))
+
     def test_a_learner_among_the_endpoints_is_no_obstacle(self):
         with Growing(1) as c:
             c.start()
