@@ -221,7 +221,7 @@ static const char *advice(const char *text)
     return NULL;
 }
 
-static int fail(int outcome, const struct err *e)
+int member_fail(int outcome, const struct err *e)
 {
     int code = cmd_fail(outcome, e);
     const char *more = outcome > 0 ? advice(e->text) : NULL;
@@ -289,7 +289,7 @@ static int run_add(struct cli *cli, const struct args *args)
     }
     if (r != 0) {
         json_decref(urls);
-        return fail(r, &e);
+        return member_fail(r, &e);
     }
     request = json_pack(
         "{s:O, s:b}", "peerURLs", urls, "isLearner", args_has(args, FLAG_LEARNER) ? 1 : 0);
@@ -307,7 +307,7 @@ static int run_add(struct cli *cli, const struct args *args)
     }
     json_decref(urls);
     if (r != 0) {
-        return fail(r, &e);
+        return member_fail(r, &e);
     }
     json_decref(reply);
     return EXIT_DONE;
@@ -352,7 +352,7 @@ static int run_by_id(struct cli *cli, const struct args *args, const char *path,
     if (r == 0) {
         r = member_request(cli->client, path, id, &reply, &e);
     }
-    return r != 0 ? fail(r, &e) : print_done(cli, reply, id, what);
+    return r != 0 ? member_fail(r, &e) : print_done(cli, reply, id, what);
 }
 
 static int run_remove(struct cli *cli, const struct args *args)
@@ -383,7 +383,7 @@ static int run_update(struct cli *cli, const struct args *args)
         json_decref(request);
     }
     json_decref(urls);
-    return r != 0 ? fail(r, &e) : print_done(cli, reply, id, "updated in");
+    return r != 0 ? member_fail(r, &e) : print_done(cli, reply, id, "updated in");
 }
 
 /* ---- move-leader ---- */

@@ -51,6 +51,15 @@ _printf_(2, 3) static void say(const struct replace *x, const char *fmt, ...)
 
 /* ---- looking ---- */
 
+/* A name that was mistaken and one that an earlier run has removed look the same. */
+static int old_is_missing(struct replace *x)
+{
+    return err_prefix(&x->e,
+        "if an earlier run was interrupted when it had removed %s, go on with decree member add "
+        "--learner, start the new one, and run this again; else",
+        x->old_word);
+}
+
 static int look(struct replace *x)
 {
     json_t *members;
@@ -68,7 +77,7 @@ static int look(struct replace *x)
     } else if (member_resolve(members, x->old_word, NULL, &x->old, NULL) == 0 && x->old == x->new) {
         return 0; /* it is to come back under its own URLs */
     } else if (member_resolve(members, x->old_word, x->new, &x->old, &x->e) < 0 && x->new == NULL) {
-        return -EINVAL;
+        return old_is_missing(x);
     }
     return 0;
 }
@@ -166,8 +175,10 @@ static struct census probe(struct replace *x)
             c.voters++;
             c.healthy += ok;
         }
-        say(x, "%s (%" PRIx64 ") %s%s\n", v3_text(member, "name"), v3_uint(member, "ID"),
-            ok ? "is healthy" : "does not answer", member == x->old ? ", it is to go" : "");
+        say(x, "%s (%" PRIx64 ") %s%s\n",
+            member_is_started(member) ? v3_text(member, "name") : "unstarted",
+            v3_uint(member, "ID"), ok ? "is healthy" : "does not answer",
+            member == x->old ? ", it is to go" : "");
     }
     return c;
 }
@@ -374,7 +385,7 @@ static int run_replace(struct cli *cli, const struct args *args)
     }
     x.interrupt_fd = cmd_interrupt_fd();
     r = r != 0 ? r : go(&x, wait_ms);
-    exit_code = r != 0 ? cmd_fail(r, &x.e) : print_end(&x);
+    exit_code = r != 0 ? member_fail(r, &x.e) : print_end(&x);
     err_clear(&x.e);
     json_decref(x.urls);
     json_decref(x.members);

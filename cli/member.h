@@ -23,6 +23,8 @@ static inline bool member_is_started(const json_t *member)
     return v3_text(member, "name")[0] != 0;
 }
 
+/* As cmd_fail, and what to do about a refusal. */
+int member_fail(int outcome, const struct err *e);
 /* --peer-urls, split; the caller's. -EINVAL when it is missing. */
 int member_urls(const struct args *args, json_t **ret, struct err *reterr);
 /* What to run where the new member is to be: its name, members as they are now. */

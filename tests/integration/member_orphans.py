@@ -178,6 +178,13 @@ class Orphans(unittest.TestCase):
             for words in (["put", "/a", "1"], ["get", "/a"], ["member", "list"], ["alarm", "list"],
                           ["member", "update", "m2", "--peer-urls", peer_url(learner)]):
                 self.ok(c, *words, endpoints=first)
+            mistaken = decree(c, "member", "replace", "m9", "--peer-urls", "http://127.0.0.1:9")
+            self.assertEqual(mistaken.returncode, 2)
+            self.assertIn("there is no member \"m9\"", mistaken.stderr)
+            self.assertIn("if an earlier run was interrupted", mistaken.stderr)
+            second = decree(c, "member", "replace", "m1", "--peer-urls", "http://127.0.0.1:9")
+            self.assertEqual(second.returncode, 4)
+            self.assertIn("promote or remove the learner", second.stderr)
             alone = decree(c, "get", "/a", endpoints=first.split(",", maxsplit=1)[0])
             self.assertEqual(alone.returncode, 4)
             self.assertIn("rpc not supported for learner", alone.stderr)

@@ -9,7 +9,7 @@
 
 #include "raft_internal.h"
 
-enum { PORT = 2380 };
+enum { PORT = 2380, READ_LATE_PERMILLE = 300 };
 
 /* ---- who is where ---- */
 
@@ -138,10 +138,12 @@ static bool has_all_agreed(const struct member *of)
     return has_leader(of) && !of->core->members_assumed && of->core->applied >= of->w->conf_index;
 }
 
-static bool ask(const struct member *of, struct members_answer *ret)
+/* Its read may take longer than it waits for it. */
+static bool ask(struct member *m, const struct member *of, struct members_answer *ret)
 {
     _cleanup_strbuf_ struct strbuf text = {0};
-    bool agreed = has_all_agreed(of) && !core_is_learner(of->core);
+    bool agreed = has_all_agreed(of) && !core_is_learner(of->core) &&
+        !chance_permille(&m->chance, READ_LATE_PERMILLE);
 
     if (!core_join_answer(of->core, agreed, &text)) {
         return false;
@@ -162,7 +164,7 @@ int operator_on_join(void *data, const struct members *founders,
         struct member *of = &m->w->members[founders->list[i].name[1] - '0'];
         struct members_answer answer;
 
-        if (!can_ask(m, of) || !ask(of, &answer)) {
+        if (!can_ask(m, of) || !ask(m, of, &answer)) {
             continue;
         }
         if (members_answer_is_better(&answer, ret)) {
