@@ -1,5 +1,7 @@
 #include "buggify.h"
 
+#include "splitmix.h"
+
 #ifdef DECREE_SIM
 
 enum { ARMED_PERCENT = 25, FIRES_PERCENT = 25 };
@@ -9,13 +11,6 @@ static uint64_t seed, chance;
 /* Made by the linker around the section; one site of our own, so that there always is one. */
 extern struct buggify_site __start_decree_sites[], __stop_decree_sites[];
 BUGGIFY_SITE_(no_site, "", true);
-
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
 
 static uint64_t hash_name(const char *name)
 {
@@ -39,13 +34,12 @@ bool buggify_fires(struct buggify_site *site)
     }
     if (site->arms_seed != seed) {
         site->arms_seed = seed;
-        site->armed = mix(seed ^ hash_name(site->name)) % 100 < ARMED_PERCENT;
+        site->armed = splitmix_mix(seed ^ hash_name(site->name)) % 100 < ARMED_PERCENT;
     }
     if (!site->armed) {
         return false;
     }
-    chance += 0x9e3779b97f4a7c15;
-    if (mix(chance) % 100 >= FIRES_PERCENT) {
+    if (splitmix_next(&chance) % 100 >= FIRES_PERCENT) {
         return false;
     }
     site->hits++;

@@ -1,6 +1,7 @@
 #include "watch_index.h"
 
 #include "alloc.h"
+#include "splitmix.h"
 
 /* ---- the treap of intervals ---- */
 
@@ -115,16 +116,6 @@ static void treap_match(struct watch_group *g, struct bytes key,
     }
 }
 
-/* splitmix64 (Steele, Lea, Flood 2014) of a counter. */
-static uint64_t next_priority(struct watch_index *x)
-{
-    uint64_t z = ++x->n_priorities * UINT64_C(0x9e3779b97f4a7c15);
-
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 /* ---- groups ---- */
 
 static uint64_t range_hash(const struct key_range *r)
@@ -165,7 +156,7 @@ static struct watch_group *group_new(
     if (r->kind == KEY_SINGLE) {
         x->n_points++;
     } else {
-        g->priority = next_priority(x);
+        g->priority = splitmix_next(&x->chance);
         x->root = treap_insert(x->root, g);
     }
     return g;

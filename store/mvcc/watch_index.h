@@ -21,8 +21,8 @@ struct watch_group {
 struct watch_index {
     struct hmap groups; /* owns them */
     struct watch_group *root;
-    size_t n_points;       /* groups of one key */
-    uint64_t n_priorities; /* drawn so far: they are a function of this count, not of chance */
+    size_t n_points; /* groups of one key */
+    uint64_t chance; /* of the next priority; from 0 on, so that equal histories draw equal ones */
 };
 
 void watch_index_deinit(struct watch_index *x);

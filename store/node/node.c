@@ -9,6 +9,7 @@
 #include "node_impl.h"
 #include "node_join.h"
 #include "node_notes.h"
+#include "splitmix.h"
 
 /* A healthy member takes over within a round trip and two writes. */
 enum { HAND_OVER_MS = 500 };
@@ -21,15 +22,12 @@ static uint64_t env_now(void *data)
     return clock_boot_ms();
 }
 
-/* splitmix64: chance for timeouts and ids, no secret. */
+/* Chance for timeouts and ids, no secret. */
 static uint64_t env_random(void *data)
 {
     struct node *n = data;
-    uint64_t x = n->chance += 0x9e3779b97f4a7c15;
 
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
+    return splitmix_next(&n->chance);
 }
 
 static void env_wake(void *data)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "list.h"
+#include "splitmix.h"
 
 enum { SECTOR = 512 };
 
@@ -14,7 +15,7 @@ struct node {
     uint64_t number;
     bool is_log;
     unsigned open, names; /* files open, names in either list and changes that refer to it */
-    struct node *copy; /* while the disk is being copied */
+    struct node *copy;    /* while the disk is being copied */
 };
 
 struct name {
@@ -61,16 +62,6 @@ static struct wal_mem *mem_of(struct wal_disk *d)
 static struct node *node_of(struct wal_file *f)
 {
     return container_of(f, struct mem_file, base)->node;
-}
-
-/* splitmix64 (Steele, Lea, Flood 2014). */
-static uint64_t next_random(struct wal_mem *m)
-{
-    uint64_t z = m->rng += 0x9e3779b97f4a7c15u;
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
 }
 
 /* ---- names ---- */
@@ -221,7 +212,7 @@ static void make_durable(struct node *n)
 
 static bool keeps(struct wal_mem *m, unsigned percent)
 {
-    return next_random(m) % 100 < percent;
+    return splitmix_next(&m->rng) % 100 < percent;
 }
 
 /* What survives of a file. */
@@ -275,7 +266,7 @@ static void copy_disk(const struct wal_mem *m, struct wal_mem *to)
 
 struct wal_mem *wal_mem_power_cut(struct wal_mem *m, unsigned keep_percent)
 {
-    struct wal_mem *after = wal_mem_new(next_random(m));
+    struct wal_mem *after = wal_mem_new(splitmix_next(&m->rng));
     struct list names;
 
     after->capacity = m->capacity;
@@ -539,7 +530,7 @@ static void mem_drop_cache(struct wal_file *f _unused_) {}
 
 static uint64_t mem_random(struct wal_disk *d)
 {
-    return next_random(mem_of(d));
+    return splitmix_next(&mem_of(d)->rng);
 }
 
 /* A microsecond passes with each look. */

@@ -1,4 +1,4 @@
-/* One stream of chance: splitmix64 (Steele, Lea, Flood 2014). */
+/* One stream of chance. */
 #ifndef DECREE_TESTS_SIM_CHANCE_H
 #define DECREE_TESTS_SIM_CHANCE_H
 
@@ -6,25 +6,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "splitmix.h"
+
 struct chance {
     uint64_t state;
 };
 
-static inline uint64_t chance_mix(uint64_t x)
-{
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
-}
-
 static inline struct chance chance_of(uint64_t seed, uint64_t stream)
 {
-    return (struct chance){chance_mix(seed * 0x9e3779b97f4a7c15 + chance_mix(stream + 1))};
+    return (struct chance){splitmix_mix(seed * 0x9e3779b97f4a7c15 + splitmix_mix(stream + 1))};
 }
 
 static inline uint64_t chance_next(struct chance *c)
 {
-    return chance_mix(c->state += 0x9e3779b97f4a7c15);
+    return splitmix_next(&c->state);
 }
 
 /* In [0, n); n is not 0. */

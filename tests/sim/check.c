@@ -44,7 +44,7 @@ static uint64_t hash_conf(const struct raft_conf *conf)
     uint64_t h = conf->n;
 
     for (size_t i = 0; i < conf->n; i++) {
-        h = chance_mix(h ^ chance_mix(conf->members[i].id + conf->members[i].learner));
+        h = splitmix_mix(h ^ splitmix_mix(conf->members[i].id + conf->members[i].learner));
     }
     return h;
 }
@@ -52,7 +52,7 @@ static uint64_t hash_conf(const struct raft_conf *conf)
 /* Not bytes_hash: equal in every run whatever its seed. */
 static uint64_t hash_entry(const struct raft_entry *e)
 {
-    uint64_t h = chance_mix((uint64_t)e->type + e->payload->len);
+    uint64_t h = splitmix_mix((uint64_t)e->type + e->payload->len);
     struct bytes b = buf_bytes(e->payload);
     size_t i = 0;
     uint64_t word = 0;
@@ -64,7 +64,7 @@ static uint64_t hash_entry(const struct raft_entry *e)
     }
     word = 0;
     memcpy(&word, b.data + i, b.len - i);
-    return chance_mix(h ^ word);
+    return splitmix_mix(h ^ word);
 }
 
 /* ---- terms, leaders, votes ---- */
@@ -210,7 +210,7 @@ static void check_durable_entry(struct member *m, uint64_t index)
 
 static struct known *known_find(struct world *w, uint64_t term, uint64_t index)
 {
-    size_t i = (size_t)chance_mix(term << 40 ^ index) & (w->known_cap - 1);
+    size_t i = (size_t)splitmix_mix(term << 40 ^ index) & (w->known_cap - 1);
 
     while (w->known[i].term != 0 && (w->known[i].term != term || w->known[i].index != index)) {
         i = (i + 1) & (w->known_cap - 1);

@@ -80,7 +80,7 @@ static void add_sites(struct worker *w)
 
 static bool must_replay(const struct crew_options *o, uint64_t seed)
 {
-    return chance_mix(seed) % 1000 < o->replay_permille;
+    return splitmix_mix(seed) % 1000 < o->replay_permille;
 }
 
 static void run_seed(const struct crew_options *o, struct worker *w, uint64_t seed)

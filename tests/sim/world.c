@@ -77,7 +77,7 @@ void world_push(struct world *w, struct event e)
 
 void world_mix(struct world *w, uint64_t word)
 {
-    w->hash = chance_mix(w->hash + word + 0x9e3779b97f4a7c15);
+    w->hash = splitmix_mix(w->hash + word + 0x9e3779b97f4a7c15);
 }
 
 void world_trace(struct world *w, const char *fmt, ...)

@@ -1,5 +1,6 @@
 /* The network between simulated members, and whatever else a member asks of its world. */
 #include "node_sim_impl.h"
+#include "splitmix.h"
 
 enum { STREAM_WINDOW = 256 << 10 };
 
@@ -13,11 +14,8 @@ static uint64_t env_now(void *data)
 static uint64_t env_random(void *data)
 {
     struct sim_member *m = data;
-    uint64_t x = m->chance += 0x9e3779b97f4a7c15;
 
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-    x = (x ^ x >> 27) * 0x94d049bb133111eb;
-    return x ^ x >> 31;
+    return splitmix_next(&m->chance);
 }
 
 static void env_wake(void *data)

@@ -4,14 +4,11 @@
 
 #include "err.h"
 #include "raft_sim_impl.h"
+#include "splitmix.h"
 
 uint64_t sim_random(struct sim *s)
 {
-    uint64_t z = (s->random += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    return splitmix_next(&s->random);
 }
 
 __attribute__((noreturn, format(printf, 2, 3))) void sim_fail(struct sim *s, const char *fmt, ...)

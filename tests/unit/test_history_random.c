@@ -3,6 +3,7 @@
  * thing wrong in it: all must be. */
 #include "alloc.h"
 #include "history_build.h"
+#include "splitmix.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -93,11 +94,7 @@ struct run {
 
 static uint64_t draw(struct run *r, uint64_t below)
 {
-    uint64_t z = (r->seed += 0x9e3779b97f4a7c15u);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (z ^ (z >> 31)) % below;
+    return splitmix_next(&r->seed) % below;
 }
 
 /* Now is the time for this one? Says so once. */
