@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "core.h"
-#include "node_sim.h"
+#include "node_scene.h"
 #include "unit.h"
 
 static int alarm_call(struct sim *s, size_t i, enum store_alarm_action action, uint64_t member,
@@ -18,15 +18,6 @@ static size_t alarms(struct sim *s, size_t i, struct sim_call *c)
 {
     assert_int_equal(alarm_call(s, i, STORE_ALARM_GET, 0, STORE_ALARM_NONE, c), 0);
     return c->n_alarms;
-}
-
-static size_t start_all(struct sim *s, size_t n)
-{
-    sim_init(s, n);
-    for (size_t i = 0; i < n; i++) {
-        sim_start(s, i);
-    }
-    return sim_elect(s);
 }
 
 /* Another value under the same length, as a flipped bit in memory would make it. */
@@ -65,9 +56,7 @@ TEST(alarm, is_known_to_all_and_outlives_restarts_and_snapshots)
     sim_init(&s, 3);
     s.snapshot_count = 20;
     s.snapshot_keep = 5;
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(&s, i);
-    }
+    scene_start_all(&s);
     leader = sim_elect(&s);
     sim_kill(&s, (leader + 1) % 3);
     assert_int_equal(alarm_call(&s, leader, STORE_ALARM_ACTIVATE, 7, STORE_ALARM_CORRUPT, &c), 0);
@@ -95,9 +84,7 @@ TEST(alarm, is_known_to_all_and_outlives_restarts_and_snapshots)
     for (size_t i = 0; i < 3; i++) {
         sim_kill(&s, i);
     }
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(&s, i);
-    }
+    scene_start_all(&s);
     (void)sim_elect(&s);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(alarms(&s, i, &c), 1);
@@ -117,9 +104,7 @@ TEST(alarm, of_space_is_raised_by_who_is_full_and_clears_itself)
     memset(value, 'x', sizeof(value) - 1);
     sim_init(&s, 3);
     s.quota_bytes = 60000;
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(&s, i);
-    }
+    scene_start_all(&s);
     follower = (sim_elect(&s) + 1) % 3;
     for (int i = 0; i < 40 && err == 0; i++) {
         err = sim_put(&s, follower, "/k", value);
@@ -238,9 +223,7 @@ TEST(check, equal_members_stay_unaccused_under_load_restarts_and_snapshots)
     sim_init(&s, 3);
     s.snapshot_count = 50;
     s.snapshot_keep = 5;
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(&s, i);
-    }
+    scene_start_all(&s);
     (void)sim_elect(&s);
     for (int i = 0; i < 600; i++) {
         size_t leader = sim_elect(&s);
@@ -267,7 +250,7 @@ TEST(check, a_flipped_value_raises_the_alarm_and_names_the_member)
 {
     struct sim s;
     struct sim_call c;
-    size_t leader = start_all(&s, 3), bad = (leader + 1) % 3;
+    size_t leader = scene_cluster(&s, 3), bad = (leader + 1) % 3;
     struct sim_call status = {.call = {.kind = STORE_STATUS}};
 
     assert_int_equal(sim_put(&s, leader, "/a", "1"), 0);
@@ -298,7 +281,7 @@ TEST(check, a_leader_that_differs_hands_over)
 {
     struct sim s;
     struct sim_call c;
-    size_t leader = start_all(&s, 3);
+    size_t leader = scene_cluster(&s, 3);
 
     assert_int_equal(sim_put(&s, leader, "/a", "1"), 0);
     sim_run(&s, 1000);
@@ -318,7 +301,7 @@ TEST(check, without_a_majority_nobody_is_named)
 {
     struct sim s;
     struct sim_call c;
-    size_t leader = start_all(&s, 2);
+    size_t leader = scene_cluster(&s, 2);
 
     assert_int_equal(sim_put(&s, leader, "/a", "1"), 0);
     sim_run(&s, 1000);
@@ -335,7 +318,7 @@ TEST(check, hash_kv_is_the_same_on_all_members_however_they_came_there)
 {
     struct sim s;
     struct sim_call c;
-    size_t leader = start_all(&s, 3);
+    size_t leader = scene_cluster(&s, 3);
     uint32_t hash = 0;
     char key[16];
 

@@ -4,7 +4,7 @@
 
 #include "backup.h"
 #include "core.h"
-#include "node_sim.h"
+#include "node_scene.h"
 #include "unit.h"
 
 struct reader {
@@ -185,9 +185,7 @@ TEST(snapshot, a_state_that_is_replaced_ends_its_readers)
     sim_init(&s, 3);
     s.snapshot_count = 50;
     s.snapshot_keep = 5;
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(&s, i);
-    }
+    scene_start_all(&s);
     leader = sim_elect(&s);
     behind = (leader + 1) % 3;
     fill(&s, leader, 20);
@@ -242,11 +240,7 @@ TEST(force, a_member_without_the_others_serves_all_it_had)
     size_t leader;
     uint64_t cluster;
 
-    sim_init(&s, 3);
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(&s, i);
-    }
-    leader = sim_elect(&s);
+    leader = scene_cluster(&s, 3);
     fill(&s, leader, 30);
     sim_run(&s, 500);
     cluster = core_cluster_id(s.members[0].core);
@@ -282,9 +276,7 @@ TEST(force, a_crash_at_any_write_of_it_can_be_started_again)
         struct wal_mem *mem;
 
         sim_init(&s, 3);
-        for (size_t i = 0; i < 3; i++) {
-            sim_start(&s, i);
-        }
+        scene_start_all(&s);
         assert_int_equal(sim_put(&s, sim_elect(&s), "/a", "1"), 0);
         sim_run(&s, 1000);
         for (size_t i = 0; i < 3; i++) {

@@ -5,7 +5,7 @@
 
 #include "alloc.h"
 #include "msg_codec.h"
-#include "node_sim.h"
+#include "node_scene.h"
 #include "node_snapshot.h"
 
 enum { KEYS = 5000, BATCH = 100, READERS = 20 };
@@ -229,11 +229,7 @@ TEST(node_range, a_snapshot_that_is_installed_ends_those_that_are_not_through)
     struct store *core;
     size_t whole = 0, ended = 0;
 
-    sim_init(&s, 3);
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(&s, i);
-    }
-    (void)sim_elect(&s);
+    (void)scene_cluster(&s, 3);
     fill(&s);
     core = s.members[0].core;
     node_snapshot_header(core, core_cluster_id(core), &header);
