@@ -187,6 +187,7 @@ struct lease_list_reply {
 struct store_part {
     const struct kv *kvs;
     size_t n;
+    bool prevs;   /* of a delete, not of a range */
     size_t op;    /* txn: which of those that say in_parts, counted depth first; else 0 */
     size_t about; /* how many kvs all parts will have, as far as one can tell: never 0 */
 };

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "codec.h"
 
 enum {
     HEADER_FIELD = 1,    /* of every response */
@@ -47,19 +46,6 @@ void encode_kvs(struct pbw *w, unsigned field, const struct kv *list, size_t n)
     while (n > 0) {
         kv(w, field, &list[--n]);
     }
-}
-
-void encode_retag(uint8_t *p, size_t len, unsigned field)
-{
-    struct dec d = dec_make(bytes_make(p, len));
-
-    decree_assert(field < 16); /* a tag of one byte, as the one that it replaces */
-    while (dec_left(&d) != 0) {
-        p[len - dec_left(&d)] = (uint8_t)(field << 3 | 2);
-        (void)dec_u8(&d);
-        (void)dec_bytes(&d);
-    }
-    decree_assert(!d.bad);
 }
 
 static void kvs(struct pbw *w, unsigned field, bool in_parts, const struct kv *list, size_t n)

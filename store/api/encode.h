@@ -22,8 +22,6 @@ size_t encode_gaps(enum store_kind kind, const struct store_reply *reply);
 /* Elements of such a list. */
 void encode_kvs(struct pbw *w, unsigned field, const struct kv *list, size_t n);
 size_t encode_kvs_estimate(const struct kv *list, size_t n);
-/* Encoded elements of one list become such of another one. */
-void encode_retag(uint8_t *p, size_t len, unsigned field);
 
 /* One event as an element of WatchResponse.events: tag, length and message, so that a response is
  * put together by concatenation. A new reference, the caller's. */

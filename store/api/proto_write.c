@@ -101,6 +101,7 @@ void pbw_gap(struct pbw *w, unsigned field)
 
     decree_assert(w->n_gaps > 0);
     gap = &w->gaps[--w->n_gaps];
+    decree_assert(gap->bytes == 0 || gap->field == field);
     gap->field = field;
     gap->at = pbw_view(w).len; /* from the end, until its beginning is known */
     if (gap->bytes == 0) {

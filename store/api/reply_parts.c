@@ -20,12 +20,6 @@ void reply_parts_deinit(struct reply_parts *p)
     *p = (struct reply_parts){0};
 }
 
-/* Until the end nobody knows which of a txn's lists are a delete's. */
-static unsigned element_field(const struct reply_parts *p)
-{
-    return p->kind == STORE_DELETE ? ENCODE_PREV_KVS : ENCODE_KVS;
-}
-
 /* Gaps for n lists; those that are new are empty. */
 static void reserve(struct reply_parts *p, size_t n)
 {
@@ -39,6 +33,11 @@ static void reserve(struct reply_parts *p, size_t n)
 }
 
 /* ---- elements ---- */
+
+static unsigned field_of(const struct store_part *part)
+{
+    return part->prevs ? ENCODE_PREV_KVS : ENCODE_KVS;
+}
 
 static struct buf *grpc_elements(unsigned field, const struct store_part *part, size_t *ret_at)
 {
@@ -80,7 +79,9 @@ void reply_parts_add(struct reply_parts *p, const struct store_part *part)
     }
     gap = &p->gaps[part->op];
     b = p->json != NULL ? json_elements(part, gap->bytes == 0)
-                        : grpc_elements(element_field(p), part, &at);
+                        : grpc_elements(field_of(part), part, &at);
+    decree_assert(gap->bytes == 0 || gap->field == field_of(part));
+    gap->field = field_of(part);
     gap->bytes += b->len - at;
     segq_append_buf(&p->elements, b, at); /* a segment of its own */
 }
@@ -113,24 +114,6 @@ static struct buf *json_around(struct reply_parts *p, const struct store_reply *
     return buf_copy(strbuf_bytes(&text));
 }
 
-/* The next list. Its tags are changed where they have been taken for another one's: a walk over the
- * elements, each of which is within one segment. */
-static void move_list(struct reply_parts *p, const struct pbw_gap *gap, struct segq *out)
-{
-    bool retag = p->json == NULL && gap->field != element_field(p);
-
-    for (size_t left = gap->bytes; left > 0;) {
-        uv_buf_t view;
-
-        (void)segq_views(&p->elements, &view, 1);
-        if (retag) {
-            encode_retag((uint8_t *)view.base, view.len, gap->field);
-        }
-        segq_move(out, &p->elements, view.len);
-        left -= view.len;
-    }
-}
-
 static void put_together(struct reply_parts *p, struct segq *around, struct segq *out)
 {
     size_t done = 0;
@@ -141,7 +124,7 @@ static void put_together(struct reply_parts *p, struct segq *around, struct segq
         if (gap->bytes != 0) {
             segq_move(out, around, gap->at - done);
             done = gap->at;
-            move_list(p, gap, out);
+            segq_move(out, &p->elements, gap->bytes);
         }
     }
     segq_move(out, around, around->bytes);

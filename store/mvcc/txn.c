@@ -243,7 +243,7 @@ static int take_slice(
         ret->in_parts = true;
         w->n_parted++;
     }
-    work_give(w, slice->n_kvs);
+    work_give(w, slice->n_kvs, false);
     return 0;
 }
 

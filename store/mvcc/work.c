@@ -121,12 +121,13 @@ bool work_take_own(struct mvcc_work *w, size_t n)
     return true;
 }
 
-void work_give(struct mvcc_work *w, size_t n)
+void work_give(struct mvcc_work *w, size_t n, bool prevs)
 {
     decree_assert(w->n_parted > 0);
     w->answer.part(w->answer.data,
         &(struct store_part){.kvs = w->kvs,
             .n = n,
+            .prevs = prevs,
             .op = w->n_parted - 1,
             .about = (size_t)MAX(w->about, UINT64_C(1))});
 }

@@ -87,8 +87,9 @@ int work_revoke(struct mvcc_work *w);
 struct kv *work_kvs(struct mvcc_work *w);
 /* Has `n` more a place in the reply itself? Then it is taken. */
 bool work_take_own(struct mvcc_work *w, size_t n);
-/* Hands out what is in work_kvs, for the reply that was the newest to be in parts. */
-void work_give(struct mvcc_work *w, size_t n);
+/* Hands out what is in work_kvs, for the reply that was the newest to be in parts: a delete's
+ * prevs, or what a range found. */
+void work_give(struct mvcc_work *w, size_t n, bool prevs);
 
 static inline void work_spend(struct mvcc_work *w, size_t steps)
 {

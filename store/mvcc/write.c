@@ -131,7 +131,7 @@ static void keep_prevs(
         to[i] = version_kv(found[i]);
     }
     if (ret->in_parts) {
-        work_give(w, n);
+        work_give(w, n, true);
     } else {
         ret->n_prevs += n;
     }

@@ -3,6 +3,7 @@
 struct part_list {
     struct kv *kvs;
     size_t n;
+    bool prevs;
 };
 
 /* A reply on its way: with the bytes of its own that it needs in later turns. */
@@ -33,10 +34,10 @@ static void own_kvs(struct giving *g, struct kv *kvs, size_t n)
 }
 
 /* Takes n of a list out of the reply. */
-static void take(struct giving *g, struct kv **kvs, size_t *n_kvs, size_t n)
+static void take(struct giving *g, bool prevs, struct kv **kvs, size_t *n_kvs, size_t n)
 {
     g->lists = xreallocarray(g->lists, g->n_lists + 1, sizeof(*g->lists));
-    g->lists[g->n_lists++] = (struct part_list){*kvs, n};
+    g->lists[g->n_lists++] = (struct part_list){*kvs, n, prevs};
     *kvs += n;
     *n_kvs -= n;
 }
@@ -46,7 +47,7 @@ static void take_range(struct giving *g, struct range_reply *r, size_t part_kvs)
     own_kvs(g, r->kvs, r->n_kvs);
     if (r->n_kvs > part_kvs) {
         r->in_parts = true;
-        take(g, &r->kvs, &r->n_kvs, r->n_kvs);
+        take(g, false, &r->kvs, &r->n_kvs, r->n_kvs);
     }
 }
 
@@ -55,7 +56,7 @@ static void take_delete(struct giving *g, struct delete_reply *r, size_t part_kv
     own_kvs(g, r->prevs, r->n_prevs);
     if (r->n_prevs > part_kvs) {
         r->in_parts = true;
-        take(g, &r->prevs, &r->n_prevs, r->n_prevs);
+        take(g, true, &r->prevs, &r->n_prevs, r->n_prevs);
     }
 }
 
@@ -88,7 +89,7 @@ static void take_lists(struct giving *g, size_t part_kvs)
     case STORE_RANGE:
         own_kvs(g, r->kvs, r->n_kvs);
         if (r->n_kvs > part_kvs) { /* the last ones come with the reply */
-            take(g, &r->kvs, &r->n_kvs, (r->n_kvs - 1) / part_kvs * part_kvs);
+            take(g, false, &r->kvs, &r->n_kvs, (r->n_kvs - 1) / part_kvs * part_kvs);
         }
         break;
     case STORE_DELETE:
@@ -154,8 +155,8 @@ static bool give(struct fake_parts *p, struct giving *g)
         return true;
     }
     l = &g->lists[g->at];
-    part =
-        (struct store_part){.kvs = l->kvs, .n = MIN(l->n, p->kvs), .op = g->at, .about = left(g)};
+    part = (struct store_part){
+        .kvs = l->kvs, .n = MIN(l->n, p->kvs), .prevs = l->prevs, .op = g->at, .about = left(g)};
     l->kvs += part.n;
     l->n -= part.n;
     (void)c->part(c, &part);

@@ -125,12 +125,14 @@ static struct store_reply any_reply(struct random *r, enum store_kind kind, stru
 
 /* The first n of a list, in parts of random sizes; some have nothing in them, and of an empty list
  * there may be none. */
-static void give(struct random *r, struct reply_parts *p, size_t op, const struct kv *kvs, size_t n)
+static void give(
+    struct random *r, struct reply_parts *p, size_t op, bool prevs, const struct kv *kvs, size_t n)
 {
     while (n > 0 || next(r, 3) == 0) {
         size_t part = (size_t)next(r, n + 1);
 
-        reply_parts_add(p, &(struct store_part){.kvs = kvs, .n = part, .op = op, .about = n + 1});
+        reply_parts_add(p,
+            &(struct store_part){.kvs = kvs, .n = part, .prevs = prevs, .op = op, .about = n + 1});
         kvs += part;
         n -= part;
     }
@@ -145,12 +147,12 @@ static void give_txn(struct random *r, struct reply_parts *p, struct txn_reply *
             give_txn(r, p, &o->txn, op);
         } else if (o->kind == OP_RANGE && next(r, 3) != 0) {
             o->range.in_parts = true;
-            give(r, p, (*op)++, o->range.kvs, o->range.n_kvs);
+            give(r, p, (*op)++, false, o->range.kvs, o->range.n_kvs);
             o->range.kvs = NULL;
             o->range.n_kvs = 0;
         } else if (o->kind == OP_DELETE && next(r, 3) != 0) {
             o->del.in_parts = true;
-            give(r, p, (*op)++, o->del.prevs, o->del.n_prevs);
+            give(r, p, (*op)++, true, o->del.prevs, o->del.n_prevs);
             o->del.prevs = NULL;
             o->del.n_prevs = 0;
         }
@@ -164,13 +166,13 @@ static void give_reply(struct random *r, struct reply_parts *p, struct store_rep
     switch (p->kind) {
     case STORE_RANGE:
         n = (size_t)next(r, reply->range.n_kvs + 1); /* the others come with the reply */
-        give(r, p, 0, reply->range.kvs, n);
+        give(r, p, 0, false, reply->range.kvs, n);
         reply->range.kvs += n;
         reply->range.n_kvs -= n;
         break;
     case STORE_DELETE:
         reply->del.in_parts = true;
-        give(r, p, 0, reply->del.prevs, reply->del.n_prevs);
+        give(r, p, 0, true, reply->del.prevs, reply->del.n_prevs);
         reply->del.prevs = NULL;
         reply->del.n_prevs = 0;
         break;
@@ -267,7 +269,7 @@ TEST(reply_parts, elements_are_not_copied)
 
     reply_parts_init(&p, STORE_TXN, NULL);
     for (size_t i = 0; i < 2; i++) {
-        reply_parts_add(&p, &(struct store_part){.kvs = &kv, .n = 1, .about = 2});
+        reply_parts_add(&p, &(struct store_part){.kvs = &kv, .n = 1, .prevs = true, .about = 2});
     }
     assert_int_equal(segq_views(&p.elements, before, 2), 2);
     reply_parts_finish(&p, &reply, &out);
