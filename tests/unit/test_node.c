@@ -1,5 +1,5 @@
 /* Real members on one loop: TCP between them, the log on disk. What the core does is tested in
- * test_node_core.c; here it is the wiring. */
+ * test_node_core.c and its like; here it is the wiring. */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
