@@ -199,6 +199,15 @@ struct replays {
     uint64_t term;
 };
 
+/* Which data directory each member had, as the log says that is not applied yet: core_known.c. */
+struct known {
+    struct {
+        uint64_t member, incarnation;
+    } * list; /* owned */
+    size_t n;
+    uint64_t until; /* entry that told last */
+};
+
 /* Room below the quota, as this member sees it. */
 struct space {
     bool full;      /* a write was refused for it */
@@ -251,9 +260,10 @@ struct store {
         struct raft_entry_id asked; /* whether it is one there or after it */
         uint64_t denied_by;         /* RAFT_NONE until one says that it never was */
     } place;
-    struct members links;            /* whom to be connected with, see core_links */
-    struct members members_before;   /* as of the last time that links was made */
-    unsigned linger_ticks;           /* links to those removed since then stay so long */
+    struct members links;          /* whom to be connected with, see core_links */
+    struct members members_before; /* as of the last time that links was made */
+    unsigned linger_ticks;         /* links to those removed since then stay so long */
+    struct known known;
     struct raft_entry_id links_conf; /* the configuration's entry that links was made from */
     bool fresh;                      /* the directory was new */
     struct alarms alarms;
@@ -441,6 +451,13 @@ struct buf *core_conf_payload(const struct members *m);
 /* The table of the newest configuration in the log while it is not applied. False when there is
  * none; ret is to be deinited in both cases. */
 bool core_members_pending(const struct store *s, struct members *ret);
+
+/* ---- core_known.c: whose data directory is which ---- */
+
+void core_known_learn(struct store *s, const struct raft_entry *entries, size_t n);
+/* Adds it to those of whom the table does not say. */
+void core_known_fill(struct store *s, struct members *links);
+void core_known_deinit(struct store *s);
 
 /* ---- core_join.c: becoming a member ---- */
 

@@ -381,6 +381,7 @@ static int restore(
         err = start_raft(s, rec, entries, n, reterr);
     }
     if (err == 0) {
+        core_known_learn(s, entries, n);
         (void)core_links_refresh(s);
         err = check_owner(s, o, reterr);
     }
@@ -489,7 +490,8 @@ int core_open(const struct core_options *o, const struct core_env *env, struct s
         core_campaign_if_alone(s);
     }
     s->fresh = rec_is_new;
-    s->leaderless_since_ms = s->leaderless_said_ms = core_now(s); /* reading the disk took a while */
+    s->leaderless_since_ms = s->leaderless_said_ms =
+        core_now(s); /* reading the disk took a while */
     core_mark(s);
     *ret = s;
     return 0;
@@ -541,6 +543,7 @@ struct store *core_close(struct store *s)
     mvcc_free(s->mvcc);
     members_deinit(&s->members);
     members_deinit(&s->joined);
+    core_known_deinit(s);
     members_deinit(&s->links);
     members_deinit(&s->members_before);
     arena_deinit(&s->apply_arena);

@@ -166,6 +166,26 @@ class Orphans(unittest.TestCase):
             self.assertEqual(sorted(r["name"] for r in rows), ["m1", "m2", "m3"])
             self.assertFalse(any(r.get("isLearner") for r in rows))
 
+    def test_a_wiped_member_cannot_cost_what_was_acknowledged(self):
+        """Two have it; one of them loses its disk, and comes back with the one that has not."""
+        with Growing(3) as c:
+            wiped = c.start()
+            witness, late = [m for m in c.members if m is not wiped]
+            self.ok(c, "put", "/a", "1")
+            late.kill9()
+            self.ok(c, "put", "/a", "2", endpoints=c.endpoints(late))
+            wiped.kill9()
+            witness.kill9()
+            shutil.rmtree(wiped.data_dir)
+            late.start()
+            wiped.start()
+            self.assertEqual(wiped.process.wait(20), 2)
+            self.assertIn("this member has lost its data", wiped.log())
+            wiped.process = None
+            witness.start()
+            c.wait_leader()
+            self.assertEqual(self.ok(c, "get", "/a").split(), ["/a", "2"])
+
     def test_a_learner_among_the_endpoints_is_no_obstacle(self):
         with Growing(1) as c:
             c.start()

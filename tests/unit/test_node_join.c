@@ -227,6 +227,31 @@ TEST(join, the_better_of_two_answers_is_agreed_upon_or_newer)
     assert_false(members_answer_is_better(&newer, &agreed));
 }
 
+/* Or one that lost its data could come back under its old name and vote before that is noticed. */
+TEST(join, whose_directory_is_which_is_known_before_anything_is_applied)
+{
+    struct sim s;
+    const struct members *table, *links;
+
+    (void)scene_cluster(&s, 3);
+    sim_run(&s, 3000);
+    sim_kill(&s, 0);
+    s.members[0].cut = true;
+    sim_start(&s, 0);
+    table = core_members(s.members[0].core);
+    links = core_links(s.members[0].core);
+    assert_int_equal(core_applied(s.members[0].core), 0);
+    assert_int_equal(members_find(table, s.members[1].id)->incarnation, 0);
+    assert_int_equal(members_find(links, s.members[1].id)->incarnation, 1001);
+    assert_int_equal(members_find(links, s.members[2].id)->incarnation, 1002);
+    s.members[0].cut = false;
+    sim_run(&s, 3000);
+    table = core_members(s.members[0].core);
+    assert_int_equal(members_find(table, s.members[1].id)->incarnation, 1001);
+    sim_assert_equal(&s);
+    sim_deinit(&s);
+}
+
 TEST_MAIN(UNIT(join, who_was_not_added_is_told_to_be),
     UNIT(join, a_wiped_member_under_its_old_name_is_told_to_be_replaced),
     UNIT(join, a_newcomer_that_dies_before_anything_came_asks_again),
@@ -235,4 +260,5 @@ TEST_MAIN(UNIT(join, who_was_not_added_is_told_to_be),
     UNIT(join, without_a_leader_nobody_is_told_that_it_is_no_member),
     UNIT(join, a_member_that_lags_denies_nobody),
     UNIT(join, one_that_was_removed_and_forgotten_is_told_too),
-    UNIT(join, the_better_of_two_answers_is_agreed_upon_or_newer))
+    UNIT(join, the_better_of_two_answers_is_agreed_upon_or_newer),
+    UNIT(join, whose_directory_is_which_is_known_before_anything_is_applied))
