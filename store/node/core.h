@@ -199,8 +199,9 @@ struct replays {
     uint64_t term;
 };
 
-/* Which data directory each member had, as the log says that is not applied yet: core_known.c. */
-struct known {
+/* Which data directory each member had, as the log says that is not applied yet:
+ * core_directories.c. */
+struct directories {
     struct {
         uint64_t member, incarnation;
     } * list; /* owned */
@@ -263,7 +264,7 @@ struct store {
     struct members links;          /* whom to be connected with, see core_links */
     struct members members_before; /* as of the last time that links was made */
     unsigned linger_ticks;         /* links to those removed since then stay so long */
-    struct known known;
+    struct directories directories;
     struct raft_entry_id links_conf; /* the configuration's entry that links was made from */
     bool fresh;                      /* the directory was new */
     struct alarms alarms;
@@ -452,12 +453,12 @@ struct buf *core_conf_payload(const struct members *m);
  * none; ret is to be deinited in both cases. */
 bool core_members_pending(const struct store *s, struct members *ret);
 
-/* ---- core_known.c: whose data directory is which ---- */
+/* ---- core_directories.c: whose data directory is which ---- */
 
-void core_known_learn(struct store *s, const struct raft_entry *entries, size_t n);
+void core_directories_learn(struct store *s, const struct raft_entry *entries, size_t n);
 /* Adds it to those of whom the table does not say. */
-void core_known_fill(struct store *s, struct members *links);
-void core_known_deinit(struct store *s);
+void core_directories_fill(struct store *s, struct members *links);
+void core_directories_deinit(struct store *s);
 
 /* ---- core_join.c: becoming a member ---- */
 

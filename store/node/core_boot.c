@@ -381,7 +381,7 @@ static int restore(
         err = start_raft(s, rec, entries, n, reterr);
     }
     if (err == 0) {
-        core_known_learn(s, entries, n);
+        core_directories_learn(s, entries, n);
         (void)core_links_refresh(s);
         err = check_owner(s, o, reterr);
     }
@@ -543,7 +543,7 @@ struct store *core_close(struct store *s)
     mvcc_free(s->mvcc);
     members_deinit(&s->members);
     members_deinit(&s->joined);
-    core_known_deinit(s);
+    core_directories_deinit(s);
     members_deinit(&s->links);
     members_deinit(&s->members_before);
     arena_deinit(&s->apply_arena);

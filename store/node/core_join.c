@@ -88,20 +88,28 @@ static void take_answer(struct store *s, struct members_answer *a)
     a->members = (struct members){0};
 }
 
-static int refuse_place(const struct core_options *o, const struct members_answer *a,
-    const struct store_member *place, const char *url, struct err *reterr)
+static int refuse_place(const struct core_options *o, const struct store_member *place,
+    const char *url, struct err *reterr)
 {
+    _cleanup_free_ char *how = NULL;
+
     if (place == NULL) {
         return err_set(reterr, DECREE_EINVALID_CONFIG,
             "the cluster has no member at %s: add it first (decree member add %s --peer-urls %s), "
             "then start it",
             url, o->name, url);
     }
+    /* In the place of a learner a replacement would be taken for the one that is being added. */
+    how = place->learner
+        ? xasprintf("remove it and add it anew (decree member remove %016" PRIx64
+                    ", decree member add %s --learner --peer-urls %s)",
+              place->id, o->name, url)
+        : xasprintf("replace it (decree member replace %s --peer-urls %s)", place->name, url);
     return err_set(reterr, DECREE_EINVALID_CONFIG,
         "%s is empty, but member %016" PRIx64 " \"%s\" at %s has been started before: a member "
         "that lost its data must not come back as the same one; give back its data directory, or "
-        "replace it (decree member replace %s --peer-urls %s)",
-        o->data_dir, place->id, place->name, url, a->members.n != 0 ? place->name : o->name, url);
+        "%s",
+        o->data_dir, place->id, place->name, url, how);
 }
 
 /* What members without a leader say against it may be old, or become true. */
@@ -133,7 +141,7 @@ static int find_own_place(const struct core_options *o, const struct members_ans
     const struct store_member *place = members_find_url(&a->members, self->peer_urls[0]);
 
     if (place == NULL || was_started(place) || (place->learner && a->standing == MEMBERS_HEARD)) {
-        return a->standing == MEMBERS_AGREED ? refuse_place(o, a, place, self->peer_urls[0], reterr)
+        return a->standing == MEMBERS_AGREED ? refuse_place(o, place, self->peer_urls[0], reterr)
                                              : refuse_for_now(o, place, self->peer_urls[0], reterr);
     }
     if (!members_same_urls(place, self->peer_urls, self->n_peer_urls)) {

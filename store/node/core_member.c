@@ -628,7 +628,7 @@ bool core_links_refresh(struct store *s)
         add_links(&s->links, &newest);
     }
     members_deinit(&newest);
-    core_known_fill(s, &s->links);
+    core_directories_fill(s, &s->links);
     linger(s, &before);
     members_deinit(&before);
     return true;

@@ -40,6 +40,22 @@ TEST(join, a_wiped_member_under_its_old_name_is_told_to_be_replaced)
     sim_deinit(&s);
 }
 
+TEST(join, a_wiped_learner_is_told_to_be_added_anew)
+{
+    struct sim s;
+    size_t m, l;
+
+    l = scene_cluster(&s, 3);
+    m = sim_grow(&s);
+    assert_int_equal(sim_add(&s, l, m, true), 0);
+    sim_start(&s, m);
+    sim_run(&s, 2000);
+    sim_stop(&s, m);
+    sim_wipe(&s, m);
+    expect_refusal(&s, m, "m3", "decree member add m3 --learner --peer-urls http://h3:2380");
+    sim_deinit(&s);
+}
+
 TEST(join, a_newcomer_that_dies_before_anything_came_asks_again)
 {
     struct sim s;
@@ -254,6 +270,7 @@ TEST(join, whose_directory_is_which_is_known_before_anything_is_applied)
 
 TEST_MAIN(UNIT(join, who_was_not_added_is_told_to_be),
     UNIT(join, a_wiped_member_under_its_old_name_is_told_to_be_replaced),
+    UNIT(join, a_wiped_learner_is_told_to_be_added_anew),
     UNIT(join, a_newcomer_that_dies_before_anything_came_asks_again),
     UNIT(join, a_learner_waits_until_there_is_a_leader_who_knows_it),
     UNIT(join, a_voter_whose_addition_is_cut_away_is_told_and_may_be_added_again),

@@ -13,7 +13,7 @@ static bool is_publication(const struct raft_entry *e)
         e->payload->data[0] == ENTRY_PUBLISH;
 }
 
-static void learn(struct known *k, const struct raft_entry *e)
+static void learn(struct directories *k, const struct raft_entry *e)
 {
     _cleanup_arena_ struct arena arena = {0};
     struct entry entry;
@@ -31,22 +31,22 @@ static void learn(struct known *k, const struct raft_entry *e)
     k->list[k->n++].incarnation = entry.publish.incarnation;
 }
 
-void core_known_learn(struct store *s, const struct raft_entry *entries, size_t n)
+void core_directories_learn(struct store *s, const struct raft_entry *entries, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (is_publication(&entries[i])) {
-            learn(&s->known, &entries[i]);
-            s->known.until = entries[i].id.index;
+            learn(&s->directories, &entries[i]);
+            s->directories.until = entries[i].id.index;
         }
     }
 }
 
-void core_known_fill(struct store *s, struct members *links)
+void core_directories_fill(struct store *s, struct members *links)
 {
-    struct known *k = &s->known;
+    struct directories *k = &s->directories;
 
     if (s->applied >= k->until) {
-        core_known_deinit(s); /* the table has it all */
+        core_directories_deinit(s); /* the table has it all */
     }
     for (size_t i = 0; i < k->n; i++) {
         struct store_member *m = members_find(links, k->list[i].member);
@@ -57,8 +57,8 @@ void core_known_fill(struct store *s, struct members *links)
     }
 }
 
-void core_known_deinit(struct store *s)
+void core_directories_deinit(struct store *s)
 {
-    free(s->known.list);
-    s->known = (struct known){0};
+    free(s->directories.list);
+    s->directories = (struct directories){0};
 }
