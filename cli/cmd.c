@@ -15,8 +15,8 @@ const struct command *const commands[] = {&cmd_put, &cmd_get, &cmd_del, &cmd_wat
     &cmd_lease_grant, &cmd_lease_revoke, &cmd_lease_keep_alive, &cmd_lease_timetolive,
     &cmd_lease_list, &cmd_member_list, &cmd_member_add, &cmd_member_remove, &cmd_member_update,
     &cmd_member_promote, &cmd_member_replace, &cmd_move_leader, &cmd_status, &cmd_alarm_list,
-    &cmd_alarm_disarm, &cmd_defrag, &cmd_snapshot_save, &cmd_snapshot_status, &cmd_snapshot_restore,
-    &cmd_agent_status, &cmd_agent_render, &cmd_version, &cmd_help, NULL};
+    &cmd_alarm_disarm, &cmd_compact, &cmd_defrag, &cmd_snapshot_save, &cmd_snapshot_status,
+    &cmd_snapshot_restore, &cmd_agent_status, &cmd_agent_render, &cmd_version, &cmd_help, NULL};
 
 int cmd_fail(int outcome, const struct err *e)
 {

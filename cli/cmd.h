@@ -13,7 +13,7 @@ extern const struct command cmd_lease_grant, cmd_lease_revoke, cmd_lease_keep_al
 extern const struct command cmd_member_list, cmd_status;
 extern const struct command cmd_member_add, cmd_member_remove, cmd_member_update,
     cmd_member_promote, cmd_member_replace, cmd_move_leader;
-extern const struct command cmd_alarm_list, cmd_alarm_disarm, cmd_defrag;
+extern const struct command cmd_alarm_list, cmd_alarm_disarm, cmd_compact, cmd_defrag;
 extern const struct command cmd_snapshot_save, cmd_snapshot_status, cmd_snapshot_restore;
 extern const struct command cmd_agent_status, cmd_agent_render;
 extern const struct command cmd_version, cmd_help;

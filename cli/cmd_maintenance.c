@@ -1,4 +1,4 @@
-/* alarm list, alarm disarm, defrag. */
+/* alarm list, alarm disarm, compact, defrag. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,6 +120,46 @@ static int run_alarm_disarm(struct cli *cli, const struct args *args _unused_)
     return r == 0 ? EXIT_DONE : cmd_fail(r, &e);
 }
 
+/* That of now, as the quorum has it. */
+static int current_revision(struct cli *cli, int64_t *ret, struct err *reterr)
+{
+    json_t *request = json_pack("{s:s, s:b}", "key", "AA==", "count_only", 1), *reply;
+    int r = v3_call(cli->client, V3_READ, "/kv/range", request, &reply, reterr);
+
+    json_decref(request);
+    if (r == 0) {
+        *ret = v3_int(json_object_get(reply, "header"), "revision");
+        json_decref(reply);
+    }
+    return r;
+}
+
+static int run_compact(struct cli *cli, const struct args *args)
+{
+    _cleanup_err_ struct err e = {0};
+    json_t *request, *reply;
+    int64_t revision;
+    int r = args->n_words != 0 ? revision_parse(args->words[0], &revision, &e)
+                               : current_revision(cli, &revision, &e);
+
+    if (r != 0) {
+        return cmd_fail(r, &e);
+    }
+    request = json_pack("{s:o}", "revision", v3_from_int(revision));
+    r = v3_call(cli->client, V3_WRITE, "/kv/compaction", request, &reply, &e);
+    json_decref(request);
+    if (r != 0) {
+        return cmd_fail(r, &e);
+    }
+    if (cli->format == OUTPUT_JSON) {
+        cmd_print_json(reply);
+    } else {
+        (void)printf("compacted revision %" PRId64 "\n", revision);
+    }
+    json_decref(reply);
+    return EXIT_DONE;
+}
+
 static int run_defrag(struct cli *cli, const struct args *args _unused_)
 {
     _cleanup_err_ struct err e = {0};
@@ -145,7 +185,8 @@ const struct command cmd_alarm_list = {
     .summary = "show what members have raised; ends with 1 when there is anything",
     .details =
         "NOSPACE: a member has reached its quota. Writes are refused until keys are deleted and\n"
-        "compacted; it clears itself. CORRUPT: members that must be equal are not. Writes are "
+        "compacted (decree compact); it clears itself. CORRUPT: members that must be equal are "
+        "not. Writes are "
         "refused\n"
         "until the member named has been replaced and the alarm disarmed; member 0 means that it\n"
         "cannot be told which one is wrong.\n",
@@ -157,6 +198,18 @@ const struct command cmd_alarm_disarm = {
     .usage = "",
     .summary = "clear all alarms; those whose reason is still there come back",
     .run = run_alarm_disarm,
+};
+
+const struct command cmd_compact = {
+    .name = "compact",
+    .usage = "[REVISION]",
+    .summary = "forget what stood in keys before a revision, the present one when none is given",
+    .details =
+        "Frees the memory of values that were overwritten and of keys that were deleted. What the "
+        "keys\n"
+        "hold stays; reads and watches from before REVISION are refused as compacted.\n",
+    .words_max = 1,
+    .run = run_compact,
 };
 
 const struct command cmd_defrag = {

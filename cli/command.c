@@ -376,6 +376,14 @@ int args_int64(const struct args *a, enum flag_id id, int64_t *ret, struct err *
     return 0;
 }
 
+int revision_parse(const char *text, int64_t *ret, struct err *reterr)
+{
+    if (number_parse(text, 10, ret) < 0 || *ret <= 0) {
+        return err_set(reterr, -EINVAL, "\"%s\" is not a revision; it is a number from 1 on", text);
+    }
+    return 0;
+}
+
 int lease_id_parse(const char *text, int64_t *ret, struct err *reterr)
 {
     if (number_parse(text, 16, ret) < 0 || *ret <= 0) {

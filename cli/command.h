@@ -128,6 +128,7 @@ int args_int64(const struct args *a, enum flag_id id, int64_t *ret, struct err *
 int args_lease(const struct args *a, int64_t *ret, struct err *reterr);
 /* A lease id as people write it: hexadecimal, not 0. */
 int lease_id_parse(const char *text, int64_t *ret, struct err *reterr);
+int revision_parse(const char *text, int64_t *ret, struct err *reterr);
 /* "500ms", "5s", "1m", or seconds without a unit. */
 int duration_parse_ms(const char *text, int64_t *ret_ms, struct err *reterr);
 

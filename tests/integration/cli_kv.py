@@ -25,6 +25,26 @@ class Keys(CliTest):
         self.ok("put", "/bin", "")
         self.assertEqual(self.decree("get", "/bin").out, b"/bin\n\n")
 
+    def test_compact_forgets_what_was_before(self):
+        for value in ("1", "2", "3"):
+            self.ok("put", "/compacted", value)
+        said = self.ok("compact")
+        self.assertRegex(said, r"^compacted revision [0-9]+$")
+        revision = int(said.split()[-1])
+        self.assertEqual(self.ok("get", "/compacted"), "/compacted\n3\n")
+        old = self.decree("get", "/compacted", "--rev", str(revision - 1))
+        self.assertEqual(old.code, 4)
+        self.assertIn("compacted", old.err)
+        self.ok("put", "/compacted", "4")
+        self.assertEqual(self.ok("compact", str(revision + 1)),
+                         f"compacted revision {revision + 1}\n")
+        again = self.decree("compact", str(revision))
+        self.assertEqual(again.code, 4)
+        self.assertIn("compacted", again.err)
+        self.assertEqual(self.decree("compact", str(revision + 1000)).code, 4)
+        for wrong in ("0", "x", "-1"):
+            self.assertEqual(self.decree("compact", wrong).code, 2)
+
     def test_a_megabyte_goes_through(self):
         value = b"0123456789abcdef" * 65536
         self.ok("put", "/big", "-", stdin=value)
