@@ -178,8 +178,7 @@ static void save_slice(struct store *s)
         bool more;
 
         if (snap_writer_queued(s->save.writer) >= SNAP_WINDOW_BYTES || BUGGIFY("save_slice_none")) {
-            core_mark(s);
-            return;
+            return; /* save_on_drain says when there is room again */
         }
         (void)strbuf_reserve(&piece, SNAP_PIECE_ROOM);
         more = mvcc_snapshot_next(

@@ -1,5 +1,7 @@
 /* What the core does with what does not get through: proposals on their way to the leader, snapshot
  * streams that hardly move. */
+#include <stdio.h>
+
 #include "unit.h"
 
 #include "alloc.h"
@@ -331,6 +333,44 @@ TEST(node_flow, a_snapshot_that_was_sent_whole_waits_for_its_answer_for_a_limite
     sim_deinit(&s);
 }
 
+/* While its writer is busy there is nothing to do for the loop, which would spin otherwise. */
+TEST(node_flow, a_snapshot_that_waits_for_its_writer_takes_no_turns)
+{
+    enum { VALUE_BYTES = 1 << 20, PUTS = 10, TURNS_MAX = 1000 };
+    uint8_t *value = xcalloc(1, VALUE_BYTES);
+    struct store *core;
+    struct sim s;
+    int turns = 0;
+
+    sim_init(&s, 1);
+    s.snapshot_count = 1000;
+    sim_start(&s, 0);
+    core = s.members[0].core;
+    for (int i = 0; i < PUTS; i++) {
+        char key[8];
+        struct sim_call c = {.call = {.kind = STORE_PUT}};
+
+        (void)snprintf(key, sizeof(key), "/%d", i);
+        c.call.put.key = bytes_str(key);
+        c.call.put.value = bytes_make(value, VALUE_BYTES);
+        assert_int_equal(sim_call(&s, 0, &c), 0);
+    }
+    core->o.snapshot_count = 1; /* one is due, of more than the writer takes at once */
+    while (core_turn(core)) {
+        assert_true(++turns < TURNS_MAX);
+    }
+    assert_int_equal(core->save.state, SAVE_WRITING);
+    assert_true(snap_writer_queued(core->save.writer) >= SNAP_WINDOW_BYTES);
+    assert_false(core_turn(core)); /* that there was one for another reason changes nothing */
+    assert_false(core_is_dirty(core));
+    core->o.snapshot_count = 1000;
+    sim_settle(&s); /* it writes, and is given the rest */
+    assert_int_equal(core->save.state, SAVE_IDLE);
+    assert_true(core_snapshot_index(core) >= PUTS);
+    free(value);
+    sim_deinit(&s);
+}
+
 TEST_MAIN(UNIT(node_flow, a_busy_leader_tells_the_forwarder_at_once),
     UNIT(node_flow, nothing_is_sent_to_a_leader_that_cannot_be_reached),
     UNIT(node_flow, what_a_broken_link_may_have_lost_is_answered_within_two_election_timeouts),
@@ -339,4 +379,5 @@ TEST_MAIN(UNIT(node_flow, a_busy_leader_tells_the_forwarder_at_once),
     UNIT(node_flow, of_too_many_calls_in_a_turn_only_the_excess_is_refused),
     UNIT(node_flow, a_snapshot_goes_on_for_as_long_as_it_is_fast_enough),
     UNIT(node_flow, a_snapshot_that_keeps_too_much_in_memory_is_given_up),
-    UNIT(node_flow, a_snapshot_that_was_sent_whole_waits_for_its_answer_for_a_limited_time))
+    UNIT(node_flow, a_snapshot_that_was_sent_whole_waits_for_its_answer_for_a_limited_time),
+    UNIT(node_flow, a_snapshot_that_waits_for_its_writer_takes_no_turns))
