@@ -6,8 +6,13 @@
  *
  * The log's thread wakes the loop through an async handle. */
 #include "node_impl.h"
+#include "slice.h"
 
-enum { HANDLES = 6 };
+enum {
+    HANDLES = 6,
+    /* Half of what the busiest turns of the loop take: members and clients wait for it alike. */
+    LOOP_SLICE_NS = 500 * 1000,
+};
 
 static void on_idle(uv_idle_t *idle)
 {
@@ -107,6 +112,7 @@ void node_loop_init(struct node *n)
 
 void node_loop_start(struct node *n, unsigned tick_ms)
 {
+    thread_ask_short_slices(LOOP_SLICE_NS);
     (void)uv_check_start(&n->check, on_check);
     (void)uv_prepare_start(&n->prepare, on_prepare);
     (void)uv_timer_start(&n->tick, on_tick, tick_ms, tick_ms);

@@ -25,6 +25,7 @@ enum {
     WAL_RETRY_MS = 1000,           /* a full disk is asked again this often */
     WAL_SPARES_MAX = 2,            /* segments kept for reuse: one a compaction frees, one spare */
     WAL_THREAD_STACK_BYTES = 256 * 1024,
+    WAL_SLICE_NS = 100 * 1000, /* the writer runs for less, and sleeps at every sync */
 };
 
 /* Which way the next segment is. */

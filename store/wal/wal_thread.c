@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "buggify.h"
+#include "slice.h"
 #include "wal_internal.h"
 
 /* Signals are the loop's. SIGXFSZ is blocked with them: writes then fail with EFBIG. */
@@ -116,6 +117,7 @@ static void *writer_main(void *data)
     int rc;
 
     (void)pthread_setname_np(pthread_self(), "wal-writer");
+    thread_ask_short_slices(WAL_SLICE_NS);
     (void)pthread_mutex_lock(&w->lock);
     while (!w->stopping) {
         if (list_empty(&w->queue)) {

@@ -2,7 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "arena.h"
@@ -14,6 +18,7 @@
 #include "hmap.h"
 #include "list.h"
 #include "log.h"
+#include "slice.h"
 
 TEST(crc32c, matches_the_check_value_and_continues)
 {
@@ -263,12 +268,49 @@ TEST(base64, round_trip_and_strict_decoding)
     }
 }
 
-TEST_MAIN(UNIT(crc32c, matches_the_check_value_and_continues),
-    UNIT(bytes, order_puts_a_prefix_first), UNIT(codec, round_trip_and_short_input_is_bad),
-    UNIT(codec, varint_longer_than_64_bits_is_bad), UNIT(hmap, finds_removes_iterates_and_empties),
-    UNIT(list, splice_keeps_order), UNIT(arena, refuses_beyond_its_limit),
-    UNIT(err, every_text_is_etcds_and_statuses_map), UNIT(err, prefix_puts_context_in_front),
-    UNIT(log, control_bytes_cannot_forge_a_line),
+/* ---- slices ---- */
+
+/* The kernel's, in its first version. */
+struct kernel_sched_attr {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+static struct kernel_sched_attr own_sched(void)
+{
+    struct kernel_sched_attr a;
+
+    memset(&a, 0, sizeof(a));
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0), 0);
+    return a;
+}
+
+TEST(slice, a_thread_gets_short_slices_and_nothing_else_changes)
+{
+    struct kernel_sched_attr before = own_sched(), after;
+    struct utsname kernel;
+    int major, minor;
+
+    assert_int_equal(uname(&kernel), 0);
+    assert_int_equal(sscanf(kernel.release, "%d.%d", &major, &minor), 2);
+    thread_ask_short_slices(200000);
+    after = own_sched();
+    assert_int_equal(after.policy, before.policy);
+    assert_int_equal(after.nice, before.nice);
+    if (before.policy == SCHED_OTHER && (major > 6 || (major == 6 && minor >= 12))) {
+        assert_int_equal(after.runtime_ns, 200000);
+    }
+}
+
+TEST_MAIN(UNIT(slice, a_thread_gets_short_slices_and_nothing_else_changes),
+    UNIT(crc32c, matches_the_check_value_and_continues), UNIT(bytes, order_puts_a_prefix_first),
+    UNIT(codec, round_trip_and_short_input_is_bad), UNIT(codec, varint_longer_than_64_bits_is_bad),
+    UNIT(hmap, finds_removes_iterates_and_empties), UNIT(list, splice_keeps_order),
+    UNIT(arena, refuses_beyond_its_limit), UNIT(err, every_text_is_etcds_and_statuses_map),
+    UNIT(err, prefix_puts_context_in_front), UNIT(log, control_bytes_cannot_forge_a_line),
     UNIT(file, stage_is_known_from_what_takes_its_name),
     UNIT(file, replace_sets_mode_and_leaves_no_stage), UNIT(file, failure_names_the_file),
     UNIT(base64, round_trip_and_strict_decoding))
