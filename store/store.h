@@ -8,6 +8,7 @@
 #include "hmap.h"
 #include "list.h"
 #include "request.h"
+#include "times.h"
 #include "watch.h"
 
 struct store;
@@ -241,6 +242,10 @@ bool store_has_leader(struct store *s);
 /* This member has no vote yet: it answers STORE_STATUS and serializable STORE_RANGE only, other
  * calls with DECREE_ELEARNER. Doors that call nothing (watches) ask here. */
 bool store_is_learner(struct store *s);
+/* How many milliseconds a write takes here from its proposal to its answer, at the best of the last
+ * second or two: what disk and members need for it, whatever waits in front of it. 0: less than
+ * one, or none was written. */
+uint64_t store_write_ms(struct store *s);
 /* Milliseconds without a leader, 0 while there is one: `hasleader` streams are cut by it. */
 uint64_t store_leaderless_ms(struct store *s);
 
@@ -256,6 +261,9 @@ struct store_metrics {
     uint64_t hash_checks, hash_differences; /* comparisons between members, while this one led */
     uint64_t wal_fsyncs, wal_fsync_ns, wal_fsync_bucket[16]; /* <= 0.001 * 2^i s, cumulative */
     uint64_t wal_bytes;
+    uint64_t heartbeats_late; /* sent by this leader, later than two intervals after the last */
+    struct store_times heartbeat_gaps; /* between two words of the leader to this follower */
+    struct store_times loop_turns;     /* what a turn of the loop takes; bounds_us NULL: no loop */
     size_t n_peers;
     struct {
         uint64_t id;

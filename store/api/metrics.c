@@ -90,6 +90,37 @@ static void fsyncs(const struct store_metrics *m, struct strbuf *out)
     counter(out, "etcd_disk_wal_write_bytes_total", m->wal_bytes, "Bytes written to the log.");
 }
 
+/* Times in microseconds, which Prometheus wants as seconds and each bucket with those below it. */
+static void histogram(
+    struct strbuf *out, const char *name, const struct store_times *t, const char *help)
+{
+    uint64_t below = 0;
+
+    if (t->bounds_us == NULL) {
+        return;
+    }
+    head(out, name, "histogram", help);
+    for (int i = 0; i < STORE_TIMES_BUCKETS; i++) {
+        below += t->bucket[i];
+        strbuf_printf(
+            out, "%s_bucket{le=\"%g\"} %" PRIu64 "\n", name, (double)t->bounds_us[i] / 1e6, below);
+    }
+    strbuf_printf(out, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", name, t->n);
+    strbuf_printf(out, "%s_sum %.6f\n", name, (double)t->sum_us / 1e6);
+    strbuf_printf(out, "%s_count %" PRIu64 "\n", name, t->n);
+}
+
+static void beats(const struct store_metrics *m, struct strbuf *out)
+{
+    counter(out, "etcd_server_heartbeat_send_failures_total", m->heartbeats_late,
+        "Heartbeats that this leader sent later than two intervals after the last: it is "
+        "overloaded.");
+    histogram(out, "decree_heartbeat_gap_seconds", &m->heartbeat_gaps,
+        "Time between two words of the leader, as this follower heard them, or until it gave up.");
+    histogram(out, "decree_loop_turn_seconds", &m->loop_turns,
+        "What a turn of the loop takes, during which nothing else is heard.");
+}
+
 static void peers(const struct store_metrics *m, struct strbuf *out)
 {
     static const char sent[] = "etcd_network_peer_sent_bytes_total",
@@ -281,6 +312,7 @@ void metrics_write(struct api *api, struct strbuf *out)
     server(&m, out);
     keyspace(&m, out);
     fsyncs(&m, out);
+    beats(&m, out);
     peers(&m, out);
     calls(api, out);
     doors(api, out);

@@ -126,6 +126,7 @@ static void on_status(struct store *s)
     if (before.role == RAFT_LEADER && !core_leads(s)) {
         core_sends_abort_all(s);
     }
+    core_beats_status(s);
     core_repair_status(s, &before);
     core_leases_status(s);
     core_changes_status(s);
@@ -152,6 +153,7 @@ static bool take_update(struct store *s)
         core_persist(s, &u.persist);
     }
     send_messages(s, &u);
+    core_beats_sent(s, &u);
     s->commit = MAX(s->commit, u.commit);
     for (size_t i = 0; i < u.n_reads; i++) {
         core_read_result(s, &u.reads[i]);
@@ -372,6 +374,27 @@ static bool proposals_are_sane(struct store *s, const struct raft_msg *m)
     return true;
 }
 
+static void on_raft_msg(struct store *s, uint64_t from, const struct raft_msg *m)
+{
+    int rc;
+
+    core_beats_heard(s, m);
+    if (m->n_entries != 0 && !core_disk_has_room(s, m->n_entries, entries_bytes(m))) {
+        log_debug("entries dropped: the log has no room from=%016" PRIx64, from);
+        if (m->type == RAFT_MSG_PROPOSE && core_leads(s) && m->term == s->status.term) {
+            core_forward_refuse(
+                s, from, m, core_disk_hands_over(s) ? DECREE_ENOT_LEADER : DECREE_ENO_SPACE);
+        }
+        return;
+    }
+    rc = core_step(s, &(struct raft_event){.type = RAFT_EV_MSG, .msg = m});
+    if (rc != RAFT_OK) {
+        core_forward_refuse(
+            s, from, m, rc == RAFT_BUSY ? DECREE_ETOO_MANY_REQUESTS : DECREE_ENOT_LEADER);
+    }
+    core_mark(s);
+}
+
 static void on_raft_frame(struct store *s, uint64_t from, struct bytes body)
 {
     struct msg_decoded m;
@@ -379,21 +402,8 @@ static void on_raft_frame(struct store *s, uint64_t from, struct bytes body)
     if (msg_decode(body, &m) < 0 || m.msg.from != from || m.msg.to != s->id ||
         (m.msg.type == RAFT_MSG_PROPOSE && !proposals_are_sane(s, &m.msg))) {
         log_debug("message dropped: malformed or not this link's from=%016" PRIx64, from);
-    } else if (m.msg.n_entries != 0 &&
-        !core_disk_has_room(s, m.msg.n_entries, entries_bytes(&m.msg))) {
-        log_debug("entries dropped: the log has no room from=%016" PRIx64, from);
-        if (m.msg.type == RAFT_MSG_PROPOSE && core_leads(s) && m.msg.term == s->status.term) {
-            core_forward_refuse(
-                s, from, &m.msg, core_disk_hands_over(s) ? DECREE_ENOT_LEADER : DECREE_ENO_SPACE);
-        }
     } else {
-        int rc = core_step(s, &(struct raft_event){.type = RAFT_EV_MSG, .msg = &m.msg});
-
-        if (rc != RAFT_OK) {
-            core_forward_refuse(
-                s, from, &m.msg, rc == RAFT_BUSY ? DECREE_ETOO_MANY_REQUESTS : DECREE_ENOT_LEADER);
-        }
-        core_mark(s);
+        on_raft_msg(s, from, &m.msg);
     }
     msg_decoded_deinit(&m);
 }
@@ -580,11 +590,13 @@ void store_metrics(struct store *s, struct store_metrics *ret)
         .wal_fsyncs = wal.fsyncs,
         .wal_fsync_ns = wal.fsync_ns_total,
         .wal_bytes = wal.bytes,
+        .heartbeats_late = s->beats.late,
+        .heartbeat_gaps = s->beats.gaps,
     };
     _Static_assert(sizeof(ret->wal_fsync_bucket) == sizeof(wal.fsync_bucket), "same buckets");
     memcpy(ret->wal_fsync_bucket, wal.fsync_bucket, sizeof(wal.fsync_bucket));
     ret->proposals_pending = s->calls.by_id.count;
-    s->env->peer_metrics(s->env->data, ret);
+    s->env->metrics(s->env->data, ret);
 }
 
 bool core_is_forcing(const struct store *s)

@@ -100,6 +100,12 @@ struct calls {
     size_t pending_bytes;
     size_t proposed_bytes; /* payloads of CALL_PROPOSED */
     uint64_t failed;       /* writes answered without an outcome */
+    /* One write at a time is timed from its proposal to its answer; id 0: none is. */
+    struct {
+        uint64_t id, since_ms;
+        uint64_t window;                  /* number of the second that `best_ms` is of */
+        uint64_t best_ms, best_before_ms; /* of the second before; UINT64_MAX: none ended in it */
+    } timed;
     /* Forwarded ones up to this id and of this term are in doubt, see core_forward.c. */
     uint64_t doubt_id, doubt_term;
     unsigned doubt_ticks; /* until they are answered so; 0: none is */
@@ -151,6 +157,14 @@ struct applying {
     struct store_reply reply;
     struct mvcc_work *work; /* NULL: none is at work */
     size_t steps;           /* left to it in this slice */
+};
+
+/* See core_beat.c. */
+struct beats {
+    uint64_t sent_ms;              /* leader: when heartbeats left; 0: not yet in this leadership */
+    uint64_t late;                 /* heartbeats that left too late */
+    uint64_t heard_from, heard_ms; /* the last word of the leader; RAFT_NONE: none of this one */
+    struct store_times gaps;
 };
 
 /* Large ranges, see core_range.c. */
@@ -293,6 +307,7 @@ struct store {
     struct reads reads;
     struct txn_read txn;
     struct ranges ranges;
+    struct beats beats;
     struct changes changes;
     struct leases leases;
     bool compacting, watching; /* slices to do */
@@ -509,6 +524,15 @@ void core_txn_serve(struct store *s, struct store_call *c);
 void core_txn_step(struct store *s);
 /* The keyspace goes away. */
 void core_txn_give_up(struct store *s);
+
+/* ---- core_beat.c: figures of heartbeats ---- */
+
+void core_beats_init(struct store *s);
+/* raft's messages leave. */
+void core_beats_sent(struct store *s, const struct raft_update *u);
+/* A message has come. */
+void core_beats_heard(struct store *s, const struct raft_msg *m);
+void core_beats_status(struct store *s); /* role or leader changed */
 
 /* ---- core_range.c: large ranges ---- */
 

@@ -452,6 +452,7 @@ static void store_init(struct store *s, const struct core_options *o, const stru
     core_calls_init(s);
     core_reads_init(s);
     core_txn_init(s);
+    core_beats_init(s);
     core_ranges_init(s);
     core_changes_init(s);
     s->state = CORE_RUNNING;

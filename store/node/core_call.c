@@ -41,11 +41,58 @@ void core_calls_init(struct store *s)
     list_init(&k->hashing);
     list_init(&k->ages);
     k->next_id = core_random(s);
+    k->timed.best_ms = k->timed.best_before_ms = UINT64_MAX;
 }
 
 uint64_t core_next_id(struct store *s)
 {
     return s->calls.next_id++;
+}
+
+/* ---- how long a write takes ----
+ * The best of what was seen, as what a write waits for others is not meant. */
+
+enum { TIMED_WINDOW_MS = 1000 };
+
+static void timed_window(struct store *s)
+{
+    uint64_t window = core_now(s) / TIMED_WINDOW_MS;
+
+    if (window != s->calls.timed.window) {
+        s->calls.timed.best_before_ms =
+            window == s->calls.timed.window + 1 ? s->calls.timed.best_ms : UINT64_MAX;
+        s->calls.timed.best_ms = UINT64_MAX;
+        s->calls.timed.window = window;
+    }
+}
+
+static void timed_begin(struct store *s, const struct store_call *c)
+{
+    if (s->calls.timed.id == 0) {
+        s->calls.timed.id = c->id_;
+        s->calls.timed.since_ms = core_now(s);
+    }
+}
+
+static void timed_end(struct store *s, const struct store_call *c, bool answered)
+{
+    if (c->id_ == 0 || c->id_ != s->calls.timed.id) {
+        return;
+    }
+    s->calls.timed.id = 0;
+    if (answered) {
+        timed_window(s);
+        s->calls.timed.best_ms = MIN(s->calls.timed.best_ms, core_now(s) - s->calls.timed.since_ms);
+    }
+}
+
+uint64_t store_write_ms(struct store *s)
+{
+    uint64_t best;
+
+    timed_window(s);
+    best = MIN(s->calls.timed.best_ms, s->calls.timed.best_before_ms);
+    return best == UINT64_MAX ? 0 : best;
 }
 
 /* ---- coming and going ---- */
@@ -91,6 +138,7 @@ static void detach(struct store *s, struct store_call *c)
 {
     list_del(&c->link_);
     list_del(&c->age_);
+    timed_end(s, c, false);
     forget_id(s, c);
     if (c->reader_ != NULL) {
         core_range_close(s, c);
@@ -113,6 +161,7 @@ void store_cancel(struct store *s, struct store_call *c)
 void core_answer(struct store *s, struct store_call *c, int status, struct store_reply *reply)
 {
     decree_assert((status == 0) == (reply != NULL));
+    timed_end(s, c, status == 0);
     detach(s, c);
     if (reply != NULL && reply->header.revision == 0) {
         reply->header = store_header(s);
@@ -426,6 +475,7 @@ static void take_batch(struct store *s, size_t n)
         struct store_call *c = list_entry(s->calls.proposing.next, struct store_call, link_);
 
         c->term_ = now.term;
+        timed_begin(s, c);
         core_call_move(s, c, CALL_PROPOSED, &s->calls.proposed);
     }
 }

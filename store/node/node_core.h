@@ -45,8 +45,8 @@ struct core_env {
     void (*stream_answer)(void *data, uint64_t from, struct buf *frame_consume);
     void (*stream_resume)(void *data, uint64_t from);
 
-    /* Fills in ret's peers. */
-    void (*peer_metrics)(void *data, struct store_metrics *ret);
+    /* Fills in what the core does not see: ret's peers and loop_turns. */
+    void (*metrics)(void *data, struct store_metrics *ret);
     /* The members' table has changed. */
     void (*members_changed)(void *data);
     /* Much memory was freed: a good moment to give it back to the system, later. */

@@ -25,6 +25,8 @@ struct node {
     uv_check_t check;
     uv_prepare_t prepare;
     uv_idle_t idle; /* active while poll must not wait */
+    struct store_times turns;
+    uint64_t turn_ns, slept_ns; /* at the end of the last turn: time, and of it the loop's sleep */
     uv_timer_t tick;
     uv_timer_t limit; /* LEAVING: how long a leader may take to hand over */
     uv_async_t disk;

@@ -83,12 +83,13 @@ static void env_stream_resume(void *data, uint64_t from)
     peers_stream_resume(n->peers, from);
 }
 
-static void env_peer_metrics(void *data, struct store_metrics *ret)
+static void env_metrics(void *data, struct store_metrics *ret)
 {
     struct node *n = data;
     struct peer_stats stats[PEER_MEMBERS_MAX];
 
     _Static_assert(ARRAY_SIZE(ret->peers) == PEER_MEMBERS_MAX, "all members fit");
+    ret->loop_turns = n->turns;
     ret->n_peers = peers_stats(peers_of(n), stats);
     for (size_t i = 0; i < ret->n_peers; i++) {
         ret->peers[i].id = stats[i].id;
@@ -109,7 +110,7 @@ void node_links_env(struct core_env *env)
     env->stream_close = env_stream_close;
     env->stream_answer = env_stream_answer;
     env->stream_resume = env_stream_resume;
-    env->peer_metrics = env_peer_metrics;
+    env->metrics = env_metrics;
 }
 
 /* ---- members' addresses ---- */

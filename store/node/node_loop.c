@@ -14,6 +14,10 @@ enum {
     LOOP_SLICE_NS = 500 * 1000,
 };
 
+/* With the slices of the core at a millisecond each, some milliseconds are much. */
+static const uint64_t turn_bounds_us[STORE_TIMES_BUCKETS] = {100, 200, 500, 1000, 2000, 4000, 8000,
+    16000, 32000, 64000, 128000, 256000, 512000, 1000000, 2000000, 5000000};
+
 static void on_idle(uv_idle_t *idle)
 {
     (void)idle; /* its being active is all */
@@ -45,12 +49,23 @@ static void on_check(uv_check_t *check)
     }
 }
 
+/* Everything between two sleeps, the doors' and the links' callbacks too. */
+static void count_turn(struct node *n)
+{
+    uint64_t now = uv_hrtime(), slept = uv_metrics_idle_time(n->loop);
+
+    store_times_add(&n->turns, (now - n->turn_ns - (slept - n->slept_ns)) / 1000);
+    n->turn_ns = now;
+    n->slept_ns = slept;
+}
+
 /* Idle, timer and closing callbacks run before poll: what they submitted need not wait for it. What
  * was left by check is not repeated here: others have their turn first. */
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct node *n = prepare->data;
 
+    count_turn(n);
     if (core_is_dirty(n->core)) {
         turn(n);
     }
@@ -95,6 +110,7 @@ void node_loop_init(struct node *n)
 {
     uv_handle_t *all[HANDLES];
 
+    (void)uv_loop_configure(n->loop, UV_METRICS_IDLE_TIME);
     (void)uv_check_init(n->loop, &n->check);
     (void)uv_prepare_init(n->loop, &n->prepare);
     (void)uv_idle_init(n->loop, &n->idle);
@@ -113,6 +129,9 @@ void node_loop_init(struct node *n)
 void node_loop_start(struct node *n, unsigned tick_ms)
 {
     thread_ask_short_slices(LOOP_SLICE_NS);
+    n->turns.bounds_us = turn_bounds_us;
+    n->turn_ns = uv_hrtime();
+    n->slept_ns = uv_metrics_idle_time(n->loop);
     (void)uv_check_start(&n->check, on_check);
     (void)uv_prepare_start(&n->prepare, on_prepare);
     (void)uv_timer_start(&n->tick, on_tick, tick_ms, tick_ms);

@@ -374,7 +374,7 @@ static void init(struct member *m)
         .stream_close = env_peer,
         .stream_answer = env_stream_answer,
         .stream_resume = env_peer,
-        .peer_metrics = env_metrics,
+        .metrics = env_metrics,
         .members_changed = env_nothing,
         .memory_freed = env_nothing};
 }

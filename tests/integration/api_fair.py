@@ -4,6 +4,7 @@ writes go on, and greedy or stalled clients take nothing from those that ask for
 import contextlib
 import os
 import re
+import signal
 import struct
 import subprocess
 import threading
@@ -264,6 +265,40 @@ class Fair(unittest.TestCase):
              "--seconds", "60"], stdout=subprocess.PIPE, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn("90 operations", done.stdout)
+
+
+def figures(member):
+    lines = api_server.call(member.client_port, "GET", "/metrics")[2].splitlines()
+    return {name: float(value) for name, value in
+            (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))}
+
+
+class Beats(unittest.TestCase):
+    def test_members_say_when_heartbeats_are_late(self):
+        gap, late = "decree_heartbeat_gap_seconds", "etcd_server_heartbeat_send_failures_total"
+        with Cluster(3, ["--election-timeout=3000"]) as cluster:
+            cluster.start()
+            leader = cluster.wait_leader()
+            other = next(m for m in cluster.members if m is not leader)
+            heard = until(10, "a follower hears its leader",
+                          lambda: figures(other)[gap + "_count"] > 5 and figures(other))
+            before = figures(leader)
+            leader.process.send_signal(signal.SIGSTOP)
+            try:
+                time.sleep(0.5)  # a silence has no event: its length is what is measured
+            finally:
+                leader.process.send_signal(signal.SIGCONT)
+
+            def long_gaps(found):
+                return found[gap + "_count"] - found[gap + '_bucket{le="0.4"}']
+
+            until(10, "the follower has heard of it again",
+                  lambda: long_gaps(figures(other)) > long_gaps(heard))
+            after = figures(leader)
+            self.assertGreaterEqual(after[late] - before[late], 2)  # one to each follower
+            self.assertEqual(after[gap + "_count"], before[gap + "_count"])  # it hears no leader
+            self.assertGreater(after["decree_loop_turn_seconds_count"],
+                               before["decree_loop_turn_seconds_count"])
 
 
 if __name__ == "__main__":

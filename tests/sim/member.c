@@ -40,7 +40,7 @@ static void want_turn(struct member *m)
 
 static void env_wake(void *data _unused_) {} /* looked at after every input */
 
-static void env_peer_metrics(void *data _unused_, struct store_metrics *ret)
+static void env_metrics(void *data _unused_, struct store_metrics *ret)
 {
     ret->n_peers = 0;
 }
@@ -294,7 +294,7 @@ void member_init(struct world *w, uint32_t i)
         .now_ms = env_now,
         .random = env_random,
         .wake = env_wake,
-        .peer_metrics = env_peer_metrics,
+        .metrics = env_metrics,
         .members_changed = env_members_changed,
         .memory_freed = env_memory_freed};
     net_bind(m);

@@ -165,7 +165,7 @@ static void env_stream_resume(void *data, uint64_t from)
     m->sim->paused[sim_index_of(m->sim, from)][m->i] = false;
 }
 
-static void env_peer_metrics(void *data, struct store_metrics *ret)
+static void env_metrics(void *data, struct store_metrics *ret)
 {
     (void)data;
     ret->n_peers = 0;
@@ -195,7 +195,7 @@ struct core_env sim_env_of(struct sim_member *m)
         .stream_close = env_stream_close,
         .stream_answer = env_stream_answer,
         .stream_resume = env_stream_resume,
-        .peer_metrics = env_peer_metrics,
+        .metrics = env_metrics,
         .members_changed = env_members_changed,
         .memory_freed = env_memory_freed};
 }

@@ -370,6 +370,7 @@ TEST(node, a_member_far_behind_is_sent_a_snapshot)
 
 TEST(node, metrics_count_what_the_links_carry)
 {
+    uint64_t begun_us = clock_boot_ns() / 1000;
     struct store_metrics metrics = {0};
     struct world w;
 
@@ -386,6 +387,8 @@ TEST(node, metrics_count_what_the_links_carry)
         assert_true(metrics.peers[i].sent_bytes > 0 || metrics.peers[i].received_bytes > 0);
     }
     assert_true(metrics.has_leader && metrics.wal_fsyncs > 0);
+    assert_true(metrics.loop_turns.n > 0 && metrics.loop_turns.sum_us > 0);
+    assert_true(metrics.loop_turns.sum_us < clock_boot_ns() / 1000 - begun_us);
     world_deinit(&w);
 }
 
