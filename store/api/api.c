@@ -12,8 +12,18 @@ enum { LEADERLESS_MS = 3000 /* three default election timeouts */ };
 /* A turn of the loop is over: what the next one lets each connection begin. */
 static void next_turn(struct api *api)
 {
+    size_t calls_total;
+
     api->turn_share = api_turn_share(api->turn_busy);
     api->turn_busy = 0;
+    calls_total = api_calls_total(store_has_leader(api->store), store_write_ms(api->store));
+    if (calls_total == REQUESTS_MAX && api->calls_total != REQUESTS_MAX) {
+        list_for_each (it, &api->conns) {
+            conn_mark_dirty(
+                list_entry(it, struct conn, link)); /* what is queued goes to the store */
+        }
+    }
+    api->calls_total = calls_total;
 }
 
 /* Runs before the loop would sleep. What is queued later in this turn (a disk's completion, another
@@ -83,6 +93,7 @@ int api_new(
     list_init(&api->pool);
     list_init(&api->large_waiting);
     api->turn_share = REQUESTS_TURN_MAX;
+    api->calls_total = CALLS_TOTAL;
     (void)uv_prepare_init(loop, &api->flush);
     (void)uv_idle_init(loop, &api->no_sleep);
     api->flush.data = api;

@@ -51,6 +51,8 @@ struct api {
     uv_idle_t no_sleep; /* runs while something was queued after that: the loop must not sleep */
     size_t turn_share;  /* requests that a connection may begin in this turn of the loop… */
     size_t turn_busy;   /* …and how many connections have had that many */
+    size_t n_calls, n_calling; /* requests with the store; connections that have some there */
+    size_t calls_total;        /* how many it may have in this turn before connections wait */
     struct deadlines deadlines;
     struct deadline leader_check; /* looks after leader_streams */
     struct list leader_streams;   /* struct rpc.queue_link */
@@ -77,6 +79,27 @@ static inline size_t api_turn_share(size_t busy)
 
     share = MIN(share, (size_t)REQUESTS_TURN_MAX);
     return MAX(share, (size_t)REQUESTS_TURN_MIN);
+}
+
+/* How many requests the store is given before connections wait, where a write takes that long.
+ * Without a leader they wait for one there and not for each other: all may come, for some need none
+ * and the others are to know in time that there is none. */
+static inline size_t api_calls_total(bool has_leader, uint64_t write_ms)
+{
+    return has_leader
+        ? CALLS_TOTAL + CALLS_PER_MS * (size_t)MIN(write_ms, (uint64_t)CALLS_SLOWEST_MS)
+        : (size_t)REQUESTS_MAX;
+}
+
+/* May it be given one more of a connection that has so many there? Its equal part always, so that
+ * nobody waits for those who ask for much; the parts of others who ask for little, but for a third
+ * of all: then a busy one alone has less before the next one who comes. */
+static inline bool api_takes_call(const struct api *api, size_t of_conn)
+{
+    size_t part = api->calls_total / MAX(api->n_calling, (size_t)1);
+
+    return of_conn == 0 ||
+        (of_conn < api->calls_total / 3 * 2 && (of_conn < part || api->n_calls < api->calls_total));
 }
 
 /* Large replies that together would pass OUTPUT_BYTES_TOTAL_MAX are made one after the other. */

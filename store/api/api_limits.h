@@ -57,8 +57,16 @@ enum {
     BODY_BYTES_CONN_HIGH = 8 * 1024 * 1024,
     /* …and what comes all the same, from windows given before, is refused. */
     BODY_BYTES_CONN_MAX = BODY_BYTES_TOTAL_MAX / 2,
-    /* Of one connection with the store: its next requests wait. A quarter of what the store takes,
-     * and of a disk's time no more than others can wait for. */
+    /* Requests of all connections with the store: it takes them in one order, some 10 microseconds
+     * each until it is answered, and one that comes has all of them before it. More than its equal
+     * part of them wait at a connection's door once there are as many as… */
+    CALLS_TOTAL = 384,
+    /* …where a write takes no millisecond, and so many more for each that it takes: on a slower
+     * disk the processor would have nothing to do else. */
+    CALLS_PER_MS = 192,
+    CALLS_SLOWEST_MS = 16,
+    /* Likewise of their bytes, for one connection: a quarter of what the store takes, and of a
+     * disk's time no more than others can wait for. */
     CALL_BYTES_CONN_MAX = 16 * 1024 * 1024,
     PROTO_DEPTH_MAX = 16,     /* messages within messages; protobuf-c recurses without a limit */
     PROTO_FIELDS_MAX = 16384, /* far above 3 x 128 ops with all their fields */

@@ -210,7 +210,55 @@ static int push(struct conn *c)
     return uv_write(&c->write, &c->stream, views, n, on_written);
 }
 
-/* Their answers come in later turns; until then each counts as much as the largest that found no
+bool conn_may_call(const struct conn *c)
+{
+    return api_takes_call(c->api, c->n_calls) && c->call_bytes <= CALL_BYTES_CONN_MAX &&
+        !conn_is_full(c);
+}
+
+void conn_call_begins(struct conn *c, size_t bytes)
+{
+    c->api->n_calling += c->n_calls == 0;
+    c->api->n_calls++;
+    c->n_calls++;
+    c->call_bytes += bytes;
+}
+
+void conn_call_ends(struct conn *c, size_t bytes)
+{
+    c->call_bytes -= bytes;
+    c->n_calls--;
+    c->api->n_calls--;
+    c->api->n_calling -= c->n_calls == 0;
+    if (!list_empty(&c->queued)) {
+        conn_mark_dirty(c); /* the next one goes to the store then */
+    }
+}
+
+static void resume_first(struct list *of)
+{
+    struct rpc *rpc = list_entry(of->next, struct rpc, queue_link);
+
+    rpc_resume(container_of(rpc, struct exchange, rpc));
+}
+
+/* Half of what it may have there in one turn, the other half in the next: then one half is on its
+ * way to the disk while the other is being answered and followed by new ones. All at once would
+ * stay together, and the processor would wait for the disk and the disk for the processor. */
+static void serve_queued(struct conn *c)
+{
+    size_t left = c->api->calls_total / 3;
+
+    while (!list_empty(&c->queued) && conn_may_call(c)) {
+        if (left-- == 0) {
+            conn_mark_dirty(c);
+            break;
+        }
+        resume_first(&c->queued);
+    }
+}
+
+/* Answers of reads come in later turns; until then each counts as much as the largest that found no
  * room, so that not all of them are let go at once. */
 static void serve_waiting(struct conn *c)
 {
@@ -218,11 +266,10 @@ static void serve_waiting(struct conn *c)
 
     while (c->large == NULL && !list_empty(&c->waiting) && expected <= OUTPUT_BYTES_MAX &&
         c->call_bytes <= CALL_BYTES_CONN_MAX) {
-        struct rpc *rpc = list_entry(c->waiting.next, struct rpc, queue_link);
-
-        rpc_resume(container_of(rpc, struct exchange, rpc));
+        resume_first(&c->waiting);
         expected += MAX(c->deferred_bytes, (size_t)READ_BUFFER_BYTES);
     }
+    serve_queued(c);
 }
 
 /* The end of its turn: what it may read and write is counted anew. */
@@ -408,6 +455,7 @@ static struct conn *conn_new(struct api *api, bool is_unix)
     list_init(&c->link);
     list_init(&c->dirty);
     list_init(&c->exchanges);
+    list_init(&c->queued);
     list_init(&c->waiting);
     list_init(&c->full_watches);
     deadline_init(&c->deadline, on_deadline);

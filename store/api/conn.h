@@ -43,14 +43,16 @@ struct conn {
     struct deadline deadline;
     uint64_t limit_ms; /* what deadline was set to, 0: dropped */
     struct list exchanges;
-    size_t out_bytes;         /* waiting in the exchanges' own queues */
-    size_t watch_bytes;       /* of out_bytes, those of watch streams */
-    struct list full_watches; /* struct watch.full: until watch_bytes has fallen */
-    size_t in_bytes;          /* bodies waiting */
-    size_t call_bytes;        /* requests that are with the store */
-    struct exchange *large;   /* whose reply comes in parts: one at a time, other reads wait */
-    size_t deferred_bytes;    /* the largest answer that found no room */
-    struct list waiting; /* struct rpc.queue_link: complete requests, for which there is no room */
+    size_t out_bytes;           /* waiting in the exchanges' own queues */
+    size_t watch_bytes;         /* of out_bytes, those of watch streams */
+    struct list full_watches;   /* struct watch.full: until watch_bytes has fallen */
+    size_t in_bytes;            /* bodies waiting */
+    size_t n_calls, call_bytes; /* requests that are with the store */
+    struct list
+        queued; /* struct rpc.queue_link: complete requests, until the store may have them */
+    struct exchange *large; /* whose reply comes in parts: one at a time, other reads wait */
+    size_t deferred_bytes;  /* the largest answer that found no room */
+    struct list waiting;    /* struct rpc.queue_link: reads, for whose answers there is no room */
     struct identity identity;
     char peer[64]; /* for the log */
 };
@@ -67,6 +69,11 @@ static inline bool conn_is_full(const struct conn *c)
 {
     return c->out_bytes > OUTPUT_BYTES_MAX;
 }
+/* May the store have another request of this connection now? */
+bool conn_may_call(const struct conn *c);
+/* One goes to the store, or is through. */
+void conn_call_begins(struct conn *c, size_t bytes);
+void conn_call_ends(struct conn *c, size_t bytes);
 /* Closes when what is queued has left; reads nothing more. */
 void conn_finish(struct conn *c);
 /* Closes now. Exchanges are told; c is freed later. */

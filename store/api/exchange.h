@@ -77,7 +77,7 @@ struct rpc {
     struct reply_parts parts;         /* …and these are there */
     size_t parts_expected;            /* roughly what all of them will be */
     struct list queue_link; /* streams: in api->leader_streams while `hasleader` watches it; others:
-                               in conn->waiting or api->large_waiting */
+                               in conn->queued, conn->waiting or api->large_waiting */
 };
 
 struct exchange {

@@ -160,7 +160,7 @@ static void grant(struct h2 *h, struct exchange *ex)
 static bool may_have_more(const struct h2 *h, const struct exchange *ex)
 {
     return h->conn->in_bytes <= BODY_BYTES_CONN_HIGH ||
-        (h->upload == ex && list_empty(&h->conn->waiting));
+        (h->upload == ex && list_empty(&h->conn->queued) && list_empty(&h->conn->waiting));
 }
 
 static void throttle(struct h2 *h, struct exchange *ex, size_t n)

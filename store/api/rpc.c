@@ -390,9 +390,9 @@ static void serve_unary(struct exchange *ex)
     }
     rpc->received = true;
     arm_timeout(ex);
-    if (conn_is_full(ex->conn) || ex->conn->call_bytes > CALL_BYTES_CONN_MAX) {
+    if (!list_empty(&ex->conn->queued) || !conn_may_call(ex->conn)) {
         rpc->waiting = true;
-        list_add_tail(&ex->conn->waiting, &rpc->queue_link);
+        list_add_tail(&ex->conn->queued, &rpc->queue_link);
         return;
     }
     run_unary(ex, message);

@@ -73,9 +73,9 @@ void rpc_set_calling(struct exchange *ex, bool calling)
     decree_assert(rpc->calling != calling);
     rpc->calling = calling;
     if (calling) {
-        ex->conn->call_bytes += rpc->call_bytes;
+        conn_call_begins(ex->conn, rpc->call_bytes);
     } else {
-        ex->conn->call_bytes -= rpc->call_bytes;
+        conn_call_ends(ex->conn, rpc->call_bytes);
     }
 }
 

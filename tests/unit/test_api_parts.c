@@ -208,9 +208,43 @@ TEST(turn, connections_with_much_to_begin_share_what_a_turn_takes)
     assert_int_equal(api_turn_share(CONNECTIONS_MAX), REQUESTS_TURN_MIN); /* all get on */
 }
 
+TEST(turn, who_asks_for_much_waits_for_nobody_who_asks_for_little)
+{
+    struct api api = {.calls_total = api_calls_total(true, 0)};
+
+    assert_int_equal(api.calls_total, CALLS_TOTAL);
+    /* Alone it has two thirds… */
+    api.n_calls = api.calls_total / 3 * 2 - 1;
+    api.n_calling = 1;
+    assert_true(api_takes_call(&api, api.n_calls));
+    api.n_calls++;
+    assert_false(api_takes_call(&api, api.n_calls));
+    /* …and of many each its part, however many are there already. */
+    api.n_calls = 2 * CALLS_TOTAL;
+    api.n_calling = 10;
+    assert_true(api_takes_call(&api, CALLS_TOTAL / 10 - 1));
+    assert_false(api_takes_call(&api, CALLS_TOTAL / 10));
+    /* What the others leave of theirs is anybody's. */
+    api.n_calls = CALLS_TOTAL - 1;
+    assert_true(api_takes_call(&api, CALLS_TOTAL / 10));
+    /* Nobody is left out. */
+    api.n_calls = api.n_calling = CONNECTIONS_MAX;
+    assert_true(api_takes_call(&api, 0));
+    assert_false(api_takes_call(&api, 1));
+}
+
+TEST(turn, the_store_has_more_calls_where_a_write_takes_long)
+{
+    assert_int_equal(api_calls_total(true, 5), CALLS_TOTAL + 5 * CALLS_PER_MS);
+    assert_int_equal(api_calls_total(true, 60000), CALLS_TOTAL + CALLS_SLOWEST_MS * CALLS_PER_MS);
+    assert_int_equal(api_calls_total(false, 0), REQUESTS_MAX); /* nothing waits at the door */
+}
+
 TEST_MAIN(UNIT(segq, what_goes_in_comes_out_in_order),
     UNIT(segq, a_large_buffer_is_shared_not_copied),
     UNIT(segq, growth_of_a_shared_chunk_does_not_show_in_what_was_moved),
     UNIT(deadline, each_runs_out_once_and_a_dropped_one_never), UNIT(h1, only_strict_heads_pass),
     UNIT(route, gateway_paths_lose_their_base), UNIT(route, browsers_must_be_of_the_same_site),
-    UNIT(turn, connections_with_much_to_begin_share_what_a_turn_takes))
+    UNIT(turn, connections_with_much_to_begin_share_what_a_turn_takes),
+    UNIT(turn, who_asks_for_much_waits_for_nobody_who_asks_for_little),
+    UNIT(turn, the_store_has_more_calls_where_a_write_takes_long))
