@@ -242,10 +242,10 @@ bool store_has_leader(struct store *s);
 /* This member has no vote yet: it answers STORE_STATUS and serializable STORE_RANGE only, other
  * calls with DECREE_ELEARNER. Doors that call nothing (watches) ask here. */
 bool store_is_learner(struct store *s);
-/* How many milliseconds a write takes here from its proposal to its answer, at the best of the last
- * second or two: what disk and members need for it, whatever waits in front of it. 0: less than
- * one, or none was written. */
-uint64_t store_write_ms(struct store *s);
+/* What disk and members need for a write here, whatever waits in front of it: the mean sync of the
+ * log in the last second with any, or the best time of a whole write if that is longer, which is
+ * known to the millisecond. 0 when none was written. */
+uint64_t store_write_us(struct store *s);
 /* Milliseconds without a leader, 0 while there is one: `hasleader` streams are cut by it. */
 uint64_t store_leaderless_ms(struct store *s);
 

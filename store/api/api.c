@@ -16,7 +16,7 @@ static void next_turn(struct api *api)
 
     api->turn_share = api_turn_share(api->turn_busy);
     api->turn_busy = 0;
-    calls_total = api_calls_total(store_has_leader(api->store), store_write_ms(api->store));
+    calls_total = api_calls_total(store_has_leader(api->store), store_write_us(api->store));
     if (calls_total == REQUESTS_MAX && api->calls_total != REQUESTS_MAX) {
         list_for_each (it, &api->conns) {
             conn_mark_dirty(

@@ -84,11 +84,12 @@ static inline size_t api_turn_share(size_t busy)
 /* How many requests the store is given before connections wait, where a write takes that long.
  * Without a leader they wait for one there and not for each other: all may come, for some need none
  * and the others are to know in time that there is none. */
-static inline size_t api_calls_total(bool has_leader, uint64_t write_ms)
+static inline size_t api_calls_total(bool has_leader, uint64_t write_us)
 {
-    return has_leader
-        ? CALLS_TOTAL + CALLS_PER_MS * (size_t)MIN(write_ms, (uint64_t)CALLS_SLOWEST_MS)
-        : (size_t)REQUESTS_MAX;
+    size_t us = (size_t)MIN(write_us, (uint64_t)CALLS_SLOWEST_MS * 1000);
+
+    return has_leader ? MAX((size_t)CALLS_TOTAL, CALLS_TOTAL / 3 + us * CALLS_PER_MS / 1000)
+                      : (size_t)REQUESTS_MAX;
 }
 
 /* May it be given one more of a connection that has so many there? Its equal part always, so that

@@ -61,9 +61,10 @@ enum {
      * each until it is answered, and one that comes has all of them before it. More than its equal
      * part of them wait at a connection's door once there are as many as… */
     CALLS_TOTAL = 384,
-    /* …where a write takes no millisecond, and so many more for each that it takes: on a slower
-     * disk the processor would have nothing to do else. */
-    CALLS_PER_MS = 192,
+    /* …and in any case so many for each millisecond that disk and members take for a write: of two
+     * thirds of them a half is being written while the other is answered, at 90 a millisecond. With
+     * fewer, the processor would have nothing to do on a slow disk. */
+    CALLS_PER_MS = 270,
     CALLS_SLOWEST_MS = 16,
     /* Likewise of their bytes, for one connection: a quarter of what the store takes, and of a
      * disk's time no more than others can wait for. */

@@ -91,6 +91,16 @@ enum call_state {
     CALL_STATE_END,
 };
 
+/* For store_write_us, in windows of a second. */
+struct timed {
+    uint64_t id, since_ms;   /* one write at a time, from its proposal to its answer; id 0: none */
+    uint64_t window;         /* number of the second that best_ms is of */
+    uint64_t best_ms;        /* UINT64_MAX: none was answered in it… */
+    uint64_t best_before_ms; /* …or in the second before */
+    uint64_t syncs, sync_ns; /* the log's, when the window began */
+    uint64_t sync_us;        /* the mean one of the last window with any */
+};
+
 struct calls {
     struct list incoming, refused, proposing, proposed, forwarded, compacting, hashing;
     struct list ages; /* every call by age_: deadlines in order, since all have the same timeout */
@@ -100,12 +110,7 @@ struct calls {
     size_t pending_bytes;
     size_t proposed_bytes; /* payloads of CALL_PROPOSED */
     uint64_t failed;       /* writes answered without an outcome */
-    /* One write at a time is timed from its proposal to its answer; id 0: none is. */
-    struct {
-        uint64_t id, since_ms;
-        uint64_t window;                  /* number of the second that `best_ms` is of */
-        uint64_t best_ms, best_before_ms; /* of the second before; UINT64_MAX: none ended in it */
-    } timed;
+    struct timed timed;
     /* Forwarded ones up to this id and of this term are in doubt, see core_forward.c. */
     uint64_t doubt_id, doubt_term;
     unsigned doubt_ticks; /* until they are answered so; 0: none is */

@@ -409,7 +409,7 @@ bool store_has_leader(struct store *s)
     return s->leaderless_since_ms == 0;
 }
 
-uint64_t store_write_ms(struct store *s)
+uint64_t store_write_us(struct store *s)
 {
     (void)s;
     return 0;

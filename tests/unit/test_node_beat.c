@@ -97,6 +97,12 @@ static void slow_put(struct sim *s, uint64_t ms)
     assert_true(c.done && c.status == 0);
 }
 
+/* The disks in memory take a microsecond. */
+static uint64_t write_ms(struct store *core)
+{
+    return store_write_us(core) / 1000;
+}
+
 TEST(node_beat, a_write_takes_what_the_best_one_of_late_took)
 {
     struct sim_call c = {.call = {.kind = STORE_PUT, .put = {.key = BYTES_LITERAL("/k")}}};
@@ -107,29 +113,29 @@ TEST(node_beat, a_write_takes_what_the_best_one_of_late_took)
     sim_start(&s, 0);
     core = s.members[0].core;
     sim_run(&s, 5000);
-    assert_int_equal(store_write_ms(core), 0); /* none was written lately */
+    assert_int_equal(write_ms(core), 0); /* none was written lately */
     slow_put(&s, 9);
-    assert_int_equal(store_write_ms(core), 9);
+    assert_int_equal(write_ms(core), 9);
     slow_put(&s, 7);
     slow_put(&s, 8);
-    assert_int_equal(store_write_ms(core), 7);
+    assert_int_equal(write_ms(core), 7);
     /* One that nobody waits for any more is not timed… */
     sim_submit(&s, 0, &c);
     (void)core_turn(core);
     store_cancel(core, &c.call);
     s.now_ms += 3;
     sim_settle(&s);
-    assert_int_equal(store_write_ms(core), 7);
+    assert_int_equal(write_ms(core), 7);
     /* …and does not stand in the way of the next. */
     slow_put(&s, 5);
-    assert_int_equal(store_write_ms(core), 5);
+    assert_int_equal(write_ms(core), 5);
     sim_run(&s, 1000);
-    assert_int_equal(store_write_ms(core), 5);
+    assert_int_equal(write_ms(core), 5);
     slow_put(&s, 6);
     sim_run(&s, 1000);
-    assert_int_equal(store_write_ms(core), 6);
+    assert_int_equal(write_ms(core), 6);
     sim_run(&s, 2000);
-    assert_int_equal(store_write_ms(core), 0);
+    assert_int_equal(write_ms(core), 0);
     sim_deinit(&s);
 }
 
