@@ -3,10 +3,13 @@
 again and again, while in the background others read a million keys at a time, or put with a thousand
 requests in flight on one connection, or both. Debian's etcd and Decree in turn on the same disk.
 
-Shown are the light client's put and the delay from its put to the event, as p50, p99 and maximum, with
-how many leaders and terms came and went meanwhile on any member (a follower that misses heartbeats
-begins a new term, or asks for one), and how much the background got done. Figures drift from hour
-to hour on shared machines; the ratios of one run do not."""
+Shown are the light client's put and the delay from its put to the event, as p50, p99 and maximum, how
+much the background got done, and with more than one member what their heartbeats felt of it: those that
+the leader sent late by etcd's measure (more than two intervals after the one before), the longest that a
+follower of Decree heard nothing from its leader (etcd has no such figure), as the upper end of the
+histogram's bucket, and how many leaders and terms came and went (a follower that misses heartbeats begins
+a new term, or asks for one). Figures drift from hour to hour on shared machines; the ratios of one run do
+not."""
 
 import argparse
 import json
@@ -41,18 +44,49 @@ class Background:
         return json.loads(out)
 
 
-def leader_changes(server):
+def metrics(server):
+    """Every figure of one member, by name with labels."""
     with urllib.request.urlopen(server.url + "/metrics", timeout=30) as answer:
-        for line in answer.read().decode().splitlines():
-            if line.startswith("etcd_server_leader_changes_seen_total "):
-                return float(line.split()[1])
-    return 0.0
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in
+            (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))}
 
 
-def elections(cluster):
-    """Of all members: leaders seen so far, terms begun."""
-    return (max(leader_changes(s) for s in cluster.servers),
-            max(int(s.call("/maintenance/status", {}, 30).get("raftTerm", 0)) for s in cluster.servers))
+def longest_s(before, after, name):
+    """The upper end of the last bucket of a histogram that has more than before; 0: none has."""
+    longest, below = 0.0, 0
+    for key, value in after.items():
+        if key.startswith(name + "_bucket{"):
+            more = value - before.get(key, 0)
+            if more > below:
+                longest, below = float(key.split('"')[1]), more
+    return longest
+
+
+class Beats:
+    """What the members' heartbeats felt between its making and end()."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.before = self.look()
+
+    def look(self):
+        return ([metrics(s) for s in self.cluster.servers],
+                max(int(s.call("/maintenance/status", {}, 30).get("raftTerm", 0))
+                    for s in self.cluster.servers))
+
+    def end(self):
+        after = self.look()
+        pairs = list(zip(self.before[0], after[0]))
+
+        def more(name):
+            return [b.get(name, 0) - a.get(name, 0) for a, b in pairs]
+
+        return {"leaders": max(more("etcd_server_leader_changes_seen_total")),
+                "terms": after[1] - self.before[1],
+                "late": sum(more("etcd_server_heartbeat_send_failures_total")),
+                "gap_s": max(longest_s(a, b, "decree_heartbeat_gap_seconds") for a, b in pairs),
+                "turn_s": max(longest_s(a, b, "decree_loop_turn_seconds") for a, b in pairs)}
 
 
 def backgrounds(args, endpoint):
@@ -65,7 +99,7 @@ def backgrounds(args, endpoint):
 
 
 def measure(args, cluster, server, loads):
-    before = elections(cluster)
+    beats = Beats(cluster)
     others = [Background(args, words) for words in loads]
     light = subprocess.run(
         [args.bench, "watch", "--json", "--endpoints", server.url, "--watchers", "1", "--streams",
@@ -74,8 +108,7 @@ def measure(args, cluster, server, loads):
     done = [b.result() for b in others]
     if not light.stdout:
         raise Down("the light client: " + light.stderr.strip())
-    return json.loads(light.stdout), done, [
-        after - b for after, b in zip(elections(cluster), before)]
+    return json.loads(light.stdout), done, beats.end()
 
 
 def run(args, side, program, results):
@@ -86,9 +119,9 @@ def run(args, side, program, results):
                         "--batch", "100", "--streams", "8", "--value-size", str(args.value_size)],
                        check=True, stdout=subprocess.DEVNULL)
         for name, loads in backgrounds(args, server.url):
-            light, done, changes = measure(args, cluster, server, loads)
-            results.setdefault(name, {})[side] = (light, done, changes)
-            say(f"  {name}: " + show(light, done, changes))
+            found = measure(args, cluster, server, loads)
+            results.setdefault(name, {})[side] = found
+            say(f"  {name}: " + show(*found, args.members))
         say(f"  RSS {server.rss_bytes() / 1e6:.0f} MB")
 
 
@@ -96,14 +129,25 @@ def figure(f):
     return f"{f['p50_us'] / 1e3:.2f} / {f['p99_us'] / 1e3:.2f} / {f['max_us'] / 1e3:.1f}"
 
 
-def show(light, done, changes):
+def show_beats(beats, members):
+    parts = []
+    if beats["turn_s"]:
+        parts.append(f"turns of the loop up to {beats['turn_s'] * 1e3:g} ms")
+    if members > 1:
+        if beats["gap_s"]:
+            parts.append(f"gaps of heartbeats up to {beats['gap_s'] * 1e3:g} ms")
+        parts.append(f"{beats['late']:.0f} heartbeats late, {beats['leaders']:.0f} new leaders, "
+                     f"{beats['terms']} new terms")
+    return ", ".join(parts)
+
+
+def show(light, done, beats, members):
     text = f"put {figure(light['put'])} ms, event {figure(light['first event'])} ms"
-    if any(changes):
-        text += f", {changes[0]:.0f} new leaders, {changes[1]} new terms"
     for d in done:
         amount = f"{d['ops']} ranges of all" if d["mode"] == "range" else f"{d['ops_per_s']:.0f} puts/s"
         text += f"; beside it {amount}" + (f", {d['errors']} errors" if d["errors"] else "")
-    return text
+    felt = show_beats(beats, members)
+    return text + (f"; {felt}" if felt else "")
 
 
 def ratio(etcd, decree, which):
@@ -111,11 +155,11 @@ def ratio(etcd, decree, which):
                       ("p50_us", "p99_us", "max_us"))
 
 
-def print_table(results, sides):
+def print_table(results, sides, members):
     print("| light client beside | " + " | ".join(sides) + " | decree/etcd: put, event |\n|"
           + "---|" * (len(sides) + 2))
     for name, found in results.items():
-        cells = [show(*found[side]) if side in found else "-" for side in sides]
+        cells = [show(*found[side], members) if side in found else "-" for side in sides]
         ratios = "-"
         if "etcd" in found and "decree" in found:
             ratios = ", ".join(ratio(found["etcd"][0], found["decree"][0], w)
@@ -145,7 +189,7 @@ def main():
                 run(args, side, programs[side], results)
             except (Down, OSError, subprocess.SubprocessError) as e:
                 say(f"{side}: FAILED: {e}")
-    print_table(results, sides)
+    print_table(results, sides, args.members)
     return 0
 
 
