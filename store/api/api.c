@@ -13,10 +13,14 @@ enum { LEADERLESS_MS = 3000 /* three default election timeouts */ };
 static void next_turn(struct api *api)
 {
     size_t calls_total;
+    bool company;
 
     api->turn_share = api_turn_share(api->turn_busy);
     api->turn_busy = 0;
-    calls_total = api_calls_total(store_has_leader(api->store), store_write_us(api->store));
+    company =
+        api->company_ms != 0 && uv_now(api->loop) - api->company_ms < (uint64_t)CALLS_COMPANY_MS;
+    calls_total =
+        api_calls_total(company && store_has_leader(api->store), store_write_us(api->store));
     if (calls_total == REQUESTS_MAX && api->calls_total != REQUESTS_MAX) {
         list_for_each (it, &api->conns) {
             conn_mark_dirty(
@@ -93,7 +97,7 @@ int api_new(
     list_init(&api->pool);
     list_init(&api->large_waiting);
     api->turn_share = REQUESTS_TURN_MAX;
-    api->calls_total = CALLS_TOTAL;
+    api->calls_total = REQUESTS_MAX;
     (void)uv_prepare_init(loop, &api->flush);
     (void)uv_idle_init(loop, &api->no_sleep);
     api->flush.data = api;

@@ -53,6 +53,7 @@ struct api {
     size_t turn_busy;   /* …and how many connections have had that many */
     size_t n_calls, n_calling; /* requests with the store; connections that have some there */
     size_t calls_total;        /* how many it may have in this turn before connections wait */
+    uint64_t company_ms;       /* when more than one had some there the last time; 0: never */
     struct deadlines deadlines;
     struct deadline leader_check; /* looks after leader_streams */
     struct list leader_streams;   /* struct rpc.queue_link */
@@ -82,25 +83,26 @@ static inline size_t api_turn_share(size_t busy)
 }
 
 /* How many requests the store is given before connections wait, where a write takes that long.
- * Without a leader they wait for one there and not for each other: all may come, for some need none
- * and the others are to know in time that there is none. */
-static inline size_t api_calls_total(bool has_leader, uint64_t write_us)
+ * Nothing is gained by a bound when one connection alone asks for something. Without a leader
+ * requests wait for one and not for each other: all may come, for some need none and the others are
+ * to know in time that there is none. */
+static inline size_t api_calls_total(bool bounded, uint64_t write_us)
 {
     size_t us = (size_t)MIN(write_us, (uint64_t)CALLS_SLOWEST_MS * 1000);
 
-    return has_leader ? MAX((size_t)CALLS_TOTAL, CALLS_TOTAL / 3 + us * CALLS_PER_MS / 1000)
-                      : (size_t)REQUESTS_MAX;
+    return bounded ? MAX((size_t)CALLS_TOTAL, CALLS_TOTAL / 3 + us * CALLS_PER_MS / 1000)
+                   : (size_t)REQUESTS_MAX;
 }
 
 /* May it be given one more of a connection that has so many there? Its equal part always, so that
- * nobody waits for those who ask for much; the parts of others who ask for little, but for a third
- * of all: then a busy one alone has less before the next one who comes. */
+ * nobody waits for those who ask for much; and of the parts of others who ask for little as much as
+ * makes a half of all, so that the next one who comes has no more before it than that. */
 static inline bool api_takes_call(const struct api *api, size_t of_conn)
 {
     size_t part = api->calls_total / MAX(api->n_calling, (size_t)1);
 
     return of_conn == 0 ||
-        (of_conn < api->calls_total / 3 * 2 && (of_conn < part || api->n_calls < api->calls_total));
+        (of_conn < api->calls_total / 2 && (of_conn < part || api->n_calls < api->calls_total));
 }
 
 /* Large replies that together would pass OUTPUT_BYTES_TOTAL_MAX are made one after the other. */

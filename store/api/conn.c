@@ -222,6 +222,9 @@ void conn_call_begins(struct conn *c, size_t bytes)
     c->api->n_calls++;
     c->n_calls++;
     c->call_bytes += bytes;
+    if (c->api->n_calling > 1) {
+        c->api->company_ms = uv_now(c->api->loop);
+    }
 }
 
 void conn_call_ends(struct conn *c, size_t bytes)
@@ -247,7 +250,7 @@ static void resume_first(struct list *of)
  * stay together, and the processor would wait for the disk and the disk for the processor. */
 static void serve_queued(struct conn *c)
 {
-    size_t left = c->api->calls_total / 3;
+    size_t left = c->api->calls_total / 4;
 
     while (!list_empty(&c->queued) && conn_may_call(c)) {
         if (left-- == 0) {
