@@ -203,6 +203,9 @@ static void doors(struct api *api, struct strbuf *out)
 {
     gauge(out, "decree_api_connections", api->n_conns, "Connections of clients.");
     gauge(out, "decree_api_requests", api->n_exchanges, "Requests under way, streams included.");
+    gauge(out, "decree_api_calls", api->n_calls, "Requests that are with the store.");
+    gauge(out, "decree_api_calls_limit", api->calls_total,
+        "How many may be there at a time before connections wait for their part.");
     gauge(out, "decree_api_waiting_bytes", api->out_bytes + api->watch_bytes + api->in_bytes,
         "Bytes of requests and answers that wait.");
     counter(out, "decree_api_refused_connections_total", api->counters.refused_connections,

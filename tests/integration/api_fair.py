@@ -169,19 +169,22 @@ class Fair(unittest.TestCase):
              f"http://127.0.0.1:{self.member.client_port}", "--conns", "1", "--streams", "1000",
              "--seconds", "4", "--warmup", "0"], stdout=subprocess.PIPE, text=True)
         client = self.member.client(30)
-        waits, pending = [], []
+        waits, held, limits = [], [], []
         while load.poll() is None:
             begun = time.monotonic()
             client.put("light", "1")
             waits.append(time.monotonic() - begun)
-            pending.append(figures(self.member)["etcd_server_proposals_pending"])
+            found = figures(self.member)
+            held.append(found["decree_api_calls"])
+            limits.append(found["decree_api_calls_limit"])
         out = load.communicate()[0]
         self.assertEqual(load.returncode, 0, out)
         self.assertIn(" 0 errors", out)
-        # Of the greedy one's thousand the store has a part at a time, the others wait at its door:
-        # some hundred where a write takes a millisecond or a few.
-        self.assertGreater(len(pending), 20)
-        self.assertLess(max(pending), 800)
+        # Of the greedy one's thousand the store has a half of what it may have, the others wait at
+        # its door, once it is known that somebody else is there.
+        self.assertGreater(len(held), 20)
+        self.assertLess(max(limits[10:]), 20000)
+        self.assertLessEqual(max(held[10:]), max(limits[10:]) / 2 + 1)
         self.assertLess(sorted(waits)[len(waits) // 2], 0.5)
         client.close()
 
