@@ -94,15 +94,21 @@ static inline size_t api_calls_total(bool bounded, uint64_t write_us)
                    : (size_t)REQUESTS_MAX;
 }
 
+/* How many of one connection. */
+static inline size_t api_calls_share(const struct api *api)
+{
+    return api->calls_total / CALLS_SHARE;
+}
+
 /* May it be given one more of a connection that has so many there? Its equal part always, so that
  * nobody waits for those who ask for much; and of the parts of others who ask for little as much as
- * makes a half of all, so that the next one who comes has no more before it than that. */
+ * makes its share, so that the next one who comes has no more before it than that. */
 static inline bool api_takes_call(const struct api *api, size_t of_conn)
 {
     size_t part = api->calls_total / MAX(api->n_calling, (size_t)1);
 
     return of_conn == 0 ||
-        (of_conn < api->calls_total / 2 && (of_conn < part || api->n_calls < api->calls_total));
+        (of_conn < api_calls_share(api) && (of_conn < part || api->n_calls < api->calls_total));
 }
 
 /* Large replies that together would pass OUTPUT_BYTES_TOTAL_MAX are made one after the other. */

@@ -57,15 +57,16 @@ enum {
     BODY_BYTES_CONN_HIGH = 8 * 1024 * 1024,
     /* …and what comes all the same, from windows given before, is refused. */
     BODY_BYTES_CONN_MAX = BODY_BYTES_TOTAL_MAX / 2,
-    /* Requests of all connections with the store: it takes them in one order, some 10 microseconds
-     * each until it is answered, and one that comes has all of them before it. More than its equal
-     * part of them, and more than a half of all, wait at a connection's door once there are as many
-     * as… */
-    CALLS_TOTAL = 512,
-    /* …and in any case so many for each millisecond that disk and members take for a write: of a
-     * half of them one half is being written while the other is answered, at 90 a millisecond. With
-     * fewer, the processor would have nothing to do on a slow disk. */
-    CALLS_PER_MS = 360,
+    /* Requests with the store: it takes them in one order, some 10 microseconds each until it is
+     * answered, and one that comes has all of them before it. A connection that has as many there
+     * as CALLS_SHARE allows keeps the others at its door, and so does one that has its equal part
+     * once all together have as many as… */
+    CALLS_TOTAL = 1024,
+    /* …or so many for each millisecond that disk and members take for a write: of what one
+     * connection may have one half is being written while the other is answered, at 90 a
+     * millisecond. With fewer, the processor would have nothing to do on a slow disk. */
+    CALLS_PER_MS = 720,
+    CALLS_SHARE = 4, /* a quarter of all */
     CALLS_SLOWEST_MS = 16,
     CALLS_COMPANY_MS = 1000, /* who has asked for something that lately may ask again */
     /* Likewise of their bytes, for one connection: a quarter of what the store takes, and of a

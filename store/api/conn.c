@@ -250,7 +250,7 @@ static void resume_first(struct list *of)
  * stay together, and the processor would wait for the disk and the disk for the processor. */
 static void serve_queued(struct conn *c)
 {
-    size_t left = c->api->calls_total / 4;
+    size_t left = api_calls_share(c->api) / 2;
 
     while (!list_empty(&c->queued) && conn_may_call(c)) {
         if (left-- == 0) {

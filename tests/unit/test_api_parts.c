@@ -213,8 +213,8 @@ TEST(turn, who_asks_for_much_waits_for_nobody_who_asks_for_little)
     struct api api = {.calls_total = api_calls_total(true, 0)};
 
     assert_int_equal(api.calls_total, CALLS_TOTAL);
-    /* Beside one who asks for little it has a half… */
-    api.n_calls = api.calls_total / 2 - 1;
+    /* Beside one who asks for little it has its share… */
+    api.n_calls = CALLS_TOTAL / CALLS_SHARE - 1;
     api.n_calling = 1;
     assert_true(api_takes_call(&api, api.n_calls));
     api.n_calls++;
