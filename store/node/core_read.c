@@ -101,10 +101,36 @@ void core_reads_restart(struct store *s)
     core_mark(s);
 }
 
+/* What a full disk has no room for is not applied here, so these would wait for their time to be
+ * over, while another member can answer them at once. */
+static void refuse_beyond_reach(struct store *s)
+{
+    struct raft_status now;
+
+    raft_status(s->raft, &now);
+    list_for_each_safe (it, &s->reads.known) {
+        struct read_round *round = list_entry(it, struct read_round, link);
+
+        if (round->index <= now.last_index) {
+            continue;
+        }
+        MARK("read_beyond_a_full_disk");
+        while (!list_empty(&round->calls)) {
+            core_refuse(s, list_entry(round->calls.next, struct store_call, link_),
+                DECREE_ETIMEOUT_APPLIED);
+        }
+        list_del(&round->link);
+        free(round);
+    }
+}
+
 /* A question or its answer may have been lost: half an election timeout is enough to wait. */
 void core_reads_tick(struct store *s)
 {
     s->reads.hold = false;
+    if (s->disk_full) {
+        refuse_beyond_reach(s);
+    }
     list_splice_tail(&s->reads.wanted, &s->reads.late);
     list_for_each_safe (it, &s->reads.flying) {
         struct read_round *round = list_entry(it, struct read_round, link);

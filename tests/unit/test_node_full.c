@@ -115,6 +115,14 @@ TEST(cluster, a_leader_with_a_full_disk_lets_another_one_lead)
     }
     assert_int_not_equal(sim_elect(&s), leader);
     assert_int_equal(sim_put(&s, other, "/k", "after"), 0);
+    /* It has no room for that one, and says so soon: another member can answer. */
+    c = (struct sim_call){.call = {.kind = STORE_RANGE, .range = {.key = BYTES_LITERAL("/k")}}};
+    sim_submit(&s, leader, &c);
+    sim_run(&s, 5 * SIM_HEARTBEAT_MS);
+    assert_true(c.done);
+    assert_int_equal(c.status, DECREE_ETIMEOUT_APPLIED);
+    c.call.range.serializable = true;
+    assert_int_equal(sim_call(&s, leader, &c), 0);
     /* The disk in memory has a clock of its own, which hardly moves: a new start looks at once. */
     wal_mem_set_capacity(s.members[leader].mem, UINT64_MAX);
     sim_kill(&s, leader);
