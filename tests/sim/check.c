@@ -645,6 +645,7 @@ void check_opened(struct member *m)
     } else {
         m->acked = (struct raft_entry_id){0}; /* perhaps lost, in what passes for a torn write */
     }
+    m->repairing = raft_is_repairing(r); /* else the leader has to notice it once more */
     m->vouched = false;
     m->stable = (struct raft_entry_id){0};
     m->view.reset_at = 0;
