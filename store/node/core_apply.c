@@ -2,9 +2,8 @@
  * here (an unknown lease, a compacted revision) is the caller's answer and no difference between
  * members. The member whose call it was answers it in the same turn.
  *
- *     committed --begin--> applied, answered
- *                 `--touches many keys--> s->applying.work --a step in each turn--> applied,
- * answered
+ *     committed --few keys--> applied, answered
+ *         `--many--> s->applying.work --a step in each turn--> applied, answered
  *
  * While an entry is at work the keyspace stands between two states: no other entry is applied,
  * reads and watchers wait (core_is_closed). Raft does not: heartbeats, votes, appends and the disk
