@@ -14,15 +14,20 @@ static struct mvcc_work *work_new(struct mvcc *m, bool in_txn)
     return w;
 }
 
+static void set_answer(struct mvcc_work *w, const struct mvcc_answer *answer, struct arena *arena)
+{
+    w->answer = *answer;
+    w->own_left = answer->own;
+    w->arena = arena;
+}
+
 struct mvcc_work *mvcc_work_delete(struct mvcc *m, const struct delete_request *r,
     struct arena *arena, const struct mvcc_answer *answer, struct delete_reply *ret)
 {
     struct mvcc_work *w = work_new(m, false);
 
     w->kind = WORK_DELETE;
-    w->arena = arena;
-    w->answer = *answer;
-    w->own_left = answer->own;
+    set_answer(w, answer, arena);
     w->del.request = r;
     w->del.reply = ret;
     return w;
@@ -34,9 +39,7 @@ struct mvcc_work *mvcc_work_txn(struct mvcc *m, const struct txn_request *t, str
     struct mvcc_work *w = work_new(m, true);
 
     w->kind = WORK_TXN;
-    w->arena = arena;
-    w->answer = *answer;
-    w->own_left = answer->own;
+    set_answer(w, answer, arena);
     w->txn.request = t;
     w->txn.reply = ret;
     return w;

@@ -21,10 +21,32 @@ size_t scene_cluster(struct sim *s, size_t n)
     return sim_elect(s);
 }
 
-void scene_three_at_rest(struct sim *s)
+size_t scene_three_at_rest(struct sim *s)
 {
-    (void)scene_cluster(s, 3);
+    size_t leader = scene_cluster(s, 3);
+
     sim_run(s, 2000);
+    return leader;
+}
+
+void scene_fill(struct sim *s, size_t i, int n)
+{
+    enum { BATCH = 100 };
+
+    for (int done = 0; done < n; done += BATCH) {
+        char keys[BATCH][16];
+        struct txn_op ops[BATCH];
+        struct sim_call c = {.call = {.kind = STORE_TXN}};
+
+        for (int k = 0; k < BATCH; k++) {
+            (void)snprintf(keys[k], sizeof(keys[k]), "/%06d", done + k);
+            ops[k] = (struct txn_op){
+                .kind = OP_PUT, .put = {.key = bytes_str(keys[k]), .value = BYTES_LITERAL("old")}};
+        }
+        c.call.txn.success = ops;
+        c.call.txn.n_success = BATCH;
+        assert_int_equal(sim_call(s, i, &c), 0);
+    }
 }
 
 void scene_put_many(struct sim *s, size_t i, int n, size_t value_bytes)

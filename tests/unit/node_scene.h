@@ -9,9 +9,11 @@
 void scene_start_all(struct sim *s);
 /* n founders, all of them up; the leader. Takes the place of sim_init. */
 size_t scene_cluster(struct sim *s, size_t n);
-/* Three of them, which have published what they say of themselves. */
-void scene_three_at_rest(struct sim *s);
+/* Three of them, which have published what they say of themselves; the leader. */
+size_t scene_three_at_rest(struct sim *s);
 
+/* n keys "/000000", "/000001", … with the value "old", in txns of a hundred at member i. */
+void scene_fill(struct sim *s, size_t i, int n);
 /* n writes at member i, to fifty keys "/k0", "/k1", … in turn. */
 void scene_put_many(struct sim *s, size_t i, int n, size_t value_bytes);
 /* Three members, one of which is down while n keys "/k0", … are written: enough that its place in

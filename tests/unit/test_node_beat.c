@@ -2,20 +2,7 @@
 #include "unit.h"
 
 #include "core.h"
-#include "node_sim.h"
-
-static size_t start(struct sim *s)
-{
-    size_t leader;
-
-    sim_init(s, 3);
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(s, i);
-    }
-    leader = sim_elect(s);
-    sim_run(s, 3000); /* publication is over */
-    return leader;
-}
+#include "node_scene.h"
 
 static struct store_metrics metrics(struct sim *s, size_t i)
 {
@@ -40,7 +27,7 @@ static uint64_t gaps_beyond(struct sim *s, size_t i, uint64_t us)
 TEST(node_beat, an_idle_follower_hears_its_leader_once_an_interval)
 {
     struct sim s;
-    size_t leader = start(&s), other = (leader + 1) % 3;
+    size_t leader = scene_three_at_rest(&s), other = (leader + 1) % 3;
     struct store_times before = metrics(&s, other).heartbeat_gaps, after;
 
     sim_run(&s, 2000);
@@ -55,7 +42,7 @@ TEST(node_beat, an_idle_follower_hears_its_leader_once_an_interval)
 TEST(node_beat, each_heartbeat_that_leaves_too_late_is_counted)
 {
     struct sim s;
-    size_t leader = start(&s), other = (leader + 1) % 3;
+    size_t leader = scene_three_at_rest(&s), other = (leader + 1) % 3;
 
     s.now_ms += SIM_HEARTBEAT_MS; /* two intervals between two: in time yet */
     sim_run(&s, SIM_HEARTBEAT_MS);
@@ -73,7 +60,7 @@ TEST(node_beat, each_heartbeat_that_leaves_too_late_is_counted)
 TEST(node_beat, the_silence_that_costs_a_leader_its_place_is_counted)
 {
     struct sim s;
-    size_t leader = start(&s), next;
+    size_t leader = scene_three_at_rest(&s), next;
 
     sim_kill(&s, leader);
     next = sim_elect(&s);

@@ -6,20 +6,7 @@
 
 #include "alloc.h"
 #include "core.h"
-#include "node_sim.h"
-
-static size_t start(struct sim *s)
-{
-    size_t leader;
-
-    sim_init(s, 3);
-    for (size_t i = 0; i < 3; i++) {
-        sim_start(s, i);
-    }
-    leader = sim_elect(s);
-    sim_run(s, 3000); /* publication is over */
-    return leader;
-}
+#include "node_scene.h"
 
 static struct sim_call a_put(void)
 {
@@ -49,7 +36,7 @@ TEST(node_flow, a_busy_leader_tells_the_forwarder_at_once)
 {
     enum { VALUE_BYTES = 1 << 20, CALLS = 63 };
     struct sim s;
-    size_t leader = start(&s), other = (leader + 1) % 3;
+    size_t leader = scene_three_at_rest(&s), other = (leader + 1) % 3;
     struct store *core = s.members[other].core;
     struct sim_call *calls = xcalloc(CALLS, sizeof(*calls)), c = a_put();
     uint8_t *value = xcalloc(1, VALUE_BYTES);
@@ -85,7 +72,7 @@ TEST(node_flow, a_busy_leader_tells_the_forwarder_at_once)
 TEST(node_flow, nothing_is_sent_to_a_leader_that_cannot_be_reached)
 {
     struct sim s;
-    size_t leader = start(&s), other = (leader + 1) % 3;
+    size_t leader = scene_three_at_rest(&s), other = (leader + 1) % 3;
     struct sim_call c = a_put();
 
     s.members[leader].cut = true;
@@ -102,7 +89,7 @@ TEST(node_flow, nothing_is_sent_to_a_leader_that_cannot_be_reached)
 TEST(node_flow, what_a_broken_link_may_have_lost_is_answered_within_two_election_timeouts)
 {
     struct sim s;
-    size_t leader = start(&s), other = (leader + 1) % 3;
+    size_t leader = scene_three_at_rest(&s), other = (leader + 1) % 3;
     struct store *core = s.members[other].core;
     struct sim_call c = a_put();
     struct store_header before = store_header(core);
@@ -127,7 +114,7 @@ TEST(node_flow, what_a_broken_link_may_have_lost_is_answered_within_two_election
 TEST(node_flow, what_was_on_its_way_to_a_leader_that_is_lost_is_done_by_the_next_one)
 {
     struct sim s;
-    size_t leader = start(&s), other = (leader + 1) % 3, third = (leader + 2) % 3;
+    size_t leader = scene_three_at_rest(&s), other = (leader + 1) % 3, third = (leader + 2) % 3;
     struct store *core = s.members[other].core;
     struct sim_call c = a_put();
 
@@ -149,7 +136,7 @@ TEST(node_flow, what_was_on_its_way_to_a_leader_that_is_lost_is_done_by_the_next
 TEST(node_flow, a_snapshot_that_comes_in_drops_is_given_up)
 {
     struct sim s;
-    size_t leader = start(&s), other = (leader + 1) % 3;
+    size_t leader = scene_three_at_rest(&s), other = (leader + 1) % 3;
     struct store *core = s.members[other].core;
     uint64_t from = s.members[leader].id;
     _cleanup_strbuf_ struct strbuf header = {0};
@@ -218,7 +205,7 @@ static void assert_only_excess_is_refused(struct sim *s, size_t leader, enum sto
 TEST(node_flow, of_too_many_calls_in_a_turn_only_the_excess_is_refused)
 {
     struct sim s;
-    size_t leader = start(&s);
+    size_t leader = scene_three_at_rest(&s);
 
     assert_only_excess_is_refused(&s, leader, STORE_PUT);
     assert_only_excess_is_refused(&s, leader, STORE_RANGE);
@@ -255,7 +242,7 @@ enum { SENT_KEYS = 70, SENT_VALUE = SNAP_PIECE_BYTES /* a piece each */ };
 /* A leader that sends a snapshot of that many keys; whom it sends it to. */
 static uint64_t start_sending(struct sim *s, int keys, struct store **ret_core)
 {
-    size_t leader = start(s), other = (leader + 1) % 3;
+    size_t leader = scene_three_at_rest(s), other = (leader + 1) % 3;
     struct sim_member *m = &s->members[leader];
     uint8_t *value = xcalloc(1, SENT_VALUE);
 

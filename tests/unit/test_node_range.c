@@ -8,7 +8,7 @@
 #include "node_scene.h"
 #include "node_snapshot.h"
 
-enum { KEYS = 5000, BATCH = 100, READERS = 20 };
+enum { KEYS = 5000, READERS = 20 };
 
 struct reader {
     struct store_call call;
@@ -26,24 +26,6 @@ struct reader {
     unsigned *order;    /* shared: counts parts of all readers */
     unsigned first_at, done_at;
 };
-
-static void fill(struct sim *s)
-{
-    for (int i = 0; i < KEYS; i += BATCH) {
-        char keys[BATCH][16];
-        struct txn_op ops[BATCH];
-        struct sim_call c = {.call = {.kind = STORE_TXN}};
-
-        for (int j = 0; j < BATCH; j++) {
-            (void)snprintf(keys[j], sizeof(keys[j]), "/%06d", i + j);
-            ops[j] = (struct txn_op){
-                .kind = OP_PUT, .put = {.key = bytes_str(keys[j]), .value = BYTES_LITERAL("old")}};
-        }
-        c.call.txn.success = ops;
-        c.call.txn.n_success = BATCH;
-        assert_int_equal(sim_call(s, 0, &c), 0);
-    }
-}
 
 static void check(struct reader *r, const struct kv *kvs, size_t n)
 {
@@ -131,7 +113,7 @@ TEST(node_range, writes_and_compaction_go_on_between_slices_of_one_revision)
 
     sim_init(&s, 1);
     sim_start(&s, 0);
-    fill(&s);
+    scene_fill(&s, 0, KEYS);
     revision = store_header(s.members[0].core).revision;
     submit(&s, &r);
     sim_settle(&s);
@@ -162,7 +144,7 @@ TEST(node_range, many_readers_take_turns)
 
     sim_init(&s, 1);
     sim_start(&s, 0);
-    fill(&s);
+    scene_fill(&s, 0, KEYS);
     for (size_t i = 0; i < READERS; i++) {
         r[i].order = &parts;
         submit(&s, &r[i]);
@@ -191,7 +173,7 @@ TEST(node_range, one_that_is_not_wanted_any_more_is_forgotten)
 
     sim_init(&s, 1);
     sim_start(&s, 0);
-    fill(&s);
+    scene_fill(&s, 0, KEYS);
     submit(&s, &r);
     sim_settle(&s);
     assert_false(r.done);
@@ -206,7 +188,7 @@ TEST(node_range, a_core_that_stops_answers_it)
 
     sim_init(&s, 1);
     sim_start(&s, 0);
-    fill(&s);
+    scene_fill(&s, 0, KEYS);
     submit(&s, &r);
     while (r.parts < 2) {
         (void)core_turn(s.members[0].core);
@@ -230,7 +212,7 @@ TEST(node_range, a_snapshot_that_is_installed_ends_those_that_are_not_through)
     size_t whole = 0, ended = 0;
 
     (void)scene_cluster(&s, 3);
-    fill(&s);
+    scene_fill(&s, 0, KEYS);
     core = s.members[0].core;
     node_snapshot_header(core, core_cluster_id(core), &header);
     begin = snap_begin_encode(&(struct snap_begin){.term = store_header(core).raft_term + TERM,

@@ -6,10 +6,10 @@
 
 #include "alloc.h"
 #include "msg_codec.h"
-#include "node_sim.h"
+#include "node_scene.h"
 #include "node_snapshot.h"
 
-enum { KEYS = 30000, BATCH = 100, PART_KEYS = 1000, TURN_KEYS = 4000 };
+enum { KEYS = 30000, PART_KEYS = 1000, TURN_KEYS = 4000 };
 
 struct big {
     struct store_call call;
@@ -22,24 +22,6 @@ struct big {
     int64_t deleted, count;
     const struct sim_call *other;
 };
-
-static void fill(struct sim *s, size_t at)
-{
-    for (int i = 0; i < KEYS; i += BATCH) {
-        char keys[BATCH][16];
-        struct txn_op ops[BATCH];
-        struct sim_call c = {.call = {.kind = STORE_TXN}};
-
-        for (int j = 0; j < BATCH; j++) {
-            (void)snprintf(keys[j], sizeof(keys[j]), "/%06d", i + j);
-            ops[j] = (struct txn_op){
-                .kind = OP_PUT, .put = {.key = bytes_str(keys[j]), .value = BYTES_LITERAL("old")}};
-        }
-        c.call.txn.success = ops;
-        c.call.txn.n_success = BATCH;
-        assert_int_equal(sim_call(s, at, &c), 0);
-    }
-}
 
 static bool on_part(struct store_call *call, const struct store_part *part)
 {
@@ -127,12 +109,8 @@ static size_t count_frames(const struct sim *s, size_t from)
 
 static void start(struct sim *s, size_t n, size_t *ret_leader)
 {
-    sim_init(s, n);
-    for (size_t i = 0; i < n; i++) {
-        sim_start(s, i);
-    }
-    *ret_leader = sim_elect(s);
-    fill(s, *ret_leader);
+    *ret_leader = scene_cluster(s, n);
+    scene_fill(s, *ret_leader, KEYS);
     sim_settle(s);
 }
 
