@@ -185,11 +185,9 @@ const struct command cmd_alarm_list = {
     .summary = "show what members have raised; ends with 1 when there is anything",
     .details =
         "NOSPACE: a member has reached its quota. Writes are refused until keys are deleted and\n"
-        "compacted (decree compact); it clears itself. CORRUPT: members that must be equal are "
-        "not. Writes are "
-        "refused\n"
-        "until the member named has been replaced and the alarm disarmed; member 0 means that it\n"
-        "cannot be told which one is wrong.\n",
+        "compacted (decree compact); it clears itself. CORRUPT: members that must be equal are\n"
+        "not. Writes are refused until the member named has been replaced and the alarm disarmed;\n"
+        "member 0 means that it cannot be told which one is wrong.\n",
     .run = run_alarm_list,
 };
 
@@ -205,9 +203,8 @@ const struct command cmd_compact = {
     .usage = "[REVISION]",
     .summary = "forget what stood in keys before a revision, the present one when none is given",
     .details =
-        "Frees the memory of values that were overwritten and of keys that were deleted. What the "
-        "keys\n"
-        "hold stays; reads and watches from before REVISION are refused as compacted.\n",
+        "Frees the memory of values that were overwritten and of keys that were deleted. What the\n"
+        "keys hold stays; reads and watches from before REVISION are refused as compacted.\n",
     .words_max = 1,
     .run = run_compact,
 };
