@@ -23,6 +23,9 @@ void core_beats_sent(struct store *s, const struct raft_update *u)
         n += u->msgs[i].type == RAFT_MSG_HEARTBEAT;
     }
     if (n == 0) {
+        if (s->links.n < 2) {
+            s->beats.sent_ms = 0; /* there is nobody to send any to */
+        }
         return;
     }
     now = core_now(s);

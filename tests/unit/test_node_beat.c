@@ -72,6 +72,23 @@ TEST(node_beat, the_silence_that_costs_a_leader_its_place_is_counted)
     sim_deinit(&s);
 }
 
+TEST(node_beat, a_leader_that_had_nobody_to_tell_was_not_late)
+{
+    struct sim s;
+    size_t leader = scene_cluster(&s, 2), m;
+
+    sim_run(&s, 2000);
+    assert_int_equal(sim_change(&s, leader, STORE_MEMBER_REMOVE, s.members[1 - leader].id), 0);
+    sim_run(&s, 20000);
+    m = sim_grow(&s);
+    assert_int_equal(sim_add(&s, leader, m, true), 0);
+    sim_start(&s, m);
+    sim_run(&s, 3000);
+    assert_true(metrics(&s, m).heartbeat_gaps.n > 0);
+    assert_int_equal(metrics(&s, leader).heartbeats_late, 0);
+    sim_deinit(&s);
+}
+
 /* A put whose write takes the disk that long. */
 static void slow_put(struct sim *s, uint64_t ms)
 {
@@ -129,4 +146,5 @@ TEST(node_beat, a_write_takes_what_the_best_one_of_late_took)
 TEST_MAIN(UNIT(node_beat, an_idle_follower_hears_its_leader_once_an_interval),
     UNIT(node_beat, each_heartbeat_that_leaves_too_late_is_counted),
     UNIT(node_beat, the_silence_that_costs_a_leader_its_place_is_counted),
+    UNIT(node_beat, a_leader_that_had_nobody_to_tell_was_not_late),
     UNIT(node_beat, a_write_takes_what_the_best_one_of_late_took))
