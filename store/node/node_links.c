@@ -11,8 +11,8 @@ enum {
     /* A link whose half-open other end was forgotten (a storm of resets) must not cost its member
      * the leader for much longer than an election; a busy host needs a second all the same. */
     HELLO_MS_MIN = 1000,
-    /* One that joins is told without a leader after two election timeouts, and always before it
-     * gives up (node_join.c). */
+    /* One that joins is told without a leader after two election timeouts, and, unless heartbeats
+     * are seconds apart, before it gives up (node_join.c). */
     TELL_MS_MAX = 3000,
 };
 

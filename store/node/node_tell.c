@@ -2,6 +2,10 @@
 
 #include "alloc.h"
 
+/* Whoever can reach the port may ask, and may hang up and ask again: those that are more are told
+ * at once what this member knows by itself. */
+enum { WAITING_MAX = 256 };
+
 struct telling {
     struct list link;
     struct node_tell *tell;
@@ -24,6 +28,7 @@ static void answer(struct telling *x, bool agreed)
 
     (void)core_join_answer(t->core, agreed, &table);
     list_del(&x->link);
+    t->n_waiting--;
     peers_tell_members(t->peers, x->question, strbuf_bytes(&table));
     free(x);
 }
@@ -46,6 +51,10 @@ void node_tell_ask(struct node_tell *t, uint64_t question)
         .cb = node_tell_on_read,
         .data = x};
     list_add_tail(&t->waiting, &x->link);
+    if (++t->n_waiting > WAITING_MAX) {
+        answer(x, false);
+        return;
+    }
     store_submit(t->core, &x->call);
 }
 

@@ -12,6 +12,7 @@ struct node_tell {
     struct peers *peers;
     unsigned patience_ticks;
     struct list waiting; /* for the read */
+    unsigned n_waiting;
 };
 
 void node_tell_init(
