@@ -635,7 +635,10 @@ static void rpc_overloaded(struct exchange *ex)
     if (ex->rpc.refusal != 0) {
         rpc_end(ex, ex->rpc.refusal, ex->rpc.refusal_text);
     } else {
-        rpc_fail(ex, DECREE_ETOO_MANY_REQUESTS);
+        /* More came behind a request that is with the store: a write may be done already. */
+        rpc_fail(ex,
+            ex->rpc.calling && !is_read(&ex->rpc.call) ? DECREE_EREPLY_DROPPED
+                                                       : DECREE_ETOO_MANY_REQUESTS);
     }
 }
 
