@@ -90,6 +90,8 @@ static inline size_t api_calls_total(bool bounded, uint64_t write_us)
 {
     size_t us = (size_t)MIN(write_us, (uint64_t)CALLS_SLOWEST_MS * 1000);
 
+    _Static_assert(CALLS_TOTAL + CALLS_SLOWEST_MS * CALLS_PER_MS < REQUESTS_MAX,
+        "a bound is told from none by its size");
     return bounded ? MAX((size_t)CALLS_TOTAL, CALLS_TOTAL / 3 + us * CALLS_PER_MS / 1000)
                    : (size_t)REQUESTS_MAX;
 }

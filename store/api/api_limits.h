@@ -64,7 +64,8 @@ enum {
     CALLS_TOTAL = 1024,
     /* …or so many for each millisecond that disk and members take for a write: of what one
      * connection may have one half is being written while the other is answered, at 90 a
-     * millisecond. With fewer, the processor would have nothing to do on a slow disk. */
+     * millisecond. With fewer, the processor would have nothing to do on a slow disk. (And a
+     * third of CALLS_TOTAL, for what the doors and the loop take besides.) */
     CALLS_PER_MS = 720,
     CALLS_SHARE = 4, /* a quarter of all */
     CALLS_SLOWEST_MS = 16,

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-
 enum {
     HEADER_FIELD = 1,    /* of every response */
     EVENTS_FIELD = 11,   /* of WatchResponse */

@@ -92,7 +92,7 @@ struct peers {
 #define PEER_REPLACED_TEXT                                                                         \
     "this member has lost its data: it must be removed from the cluster and added anew"
 #define PEER_REMOVED_TEXT "this member has been removed from the cluster"
-/* HTTP statuses of the two refusals that are for good. */
+/* HTTP statuses: of the two refusals that are for good, and of "not yet, ask another one". */
 enum { PEER_STATUS_REPLACED = 409, PEER_STATUS_REMOVED = 410, PEER_STATUS_JOINING = 503 };
 static inline bool peer_is_replaced(const struct peer *peer, uint64_t incarnation)
 {
