@@ -11,16 +11,29 @@
 #include "log.h"
 #include "options.h"
 
-/* As `decree help` has them, since decree hands them on: a file that is not well, a command line that
- * makes no sense, a failure on this host. */
+/* As `decree help` has them, since decree hands them on: a file that is not well, a command line
+ * that makes no sense, a failure on this host. */
 enum { EXIT_SAID_NO = 1, EXIT_USAGE = 2, EXIT_INTERNAL = 5 };
 
 enum { URLS_MAX = 16 /* addresses one member may be reached at */ };
 
-static int complain(int exit_code, const struct err *e, int rc)
+static int exit_code(int rc)
+{
+    switch (rc) {
+    case DECREE_ECORRUPT:
+        return EXIT_SAID_NO;
+    case DECREE_EINVALID_CONFIG:
+    case -EEXIST: /* the directory to be made */
+        return EXIT_USAGE;
+    default:
+        return EXIT_INTERNAL;
+    }
+}
+
+static int complain(int code, const struct err *e, int rc)
 {
     (void)fprintf(stderr, "decreed snapshot: %s\n", e->text != NULL ? e->text : err_text(rc));
-    return exit_code;
+    return code;
 }
 
 /* ---- status ---- */
@@ -62,7 +75,7 @@ static int run_status(const char *file)
     int rc = backup_read(NULL, file, &info, &e);
 
     if (rc < 0) {
-        return complain(EXIT_SAID_NO, &e, rc);
+        return complain(exit_code(rc), &e, rc);
     }
     put_status(&out, &info);
     return printf("%s\n", strbuf_cstr(&out)) < 0 || fflush(stdout) != 0 ? EXIT_INTERNAL : 0;
@@ -128,7 +141,7 @@ static int run_restore(const char *file, int argc, char **argv)
     }
     (void)umask(077);
     rc = restore(&o, file, &e);
-    return rc < 0 ? complain(EXIT_INTERNAL, &e, rc) : 0;
+    return rc < 0 ? complain(exit_code(rc), &e, rc) : 0;
 }
 
 int backup_main(int argc, char **argv)
