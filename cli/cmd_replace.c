@@ -56,7 +56,7 @@ static int old_is_missing(struct replace *x)
 {
     return err_prefix(&x->e,
         "if an earlier run was interrupted when it had removed %s, go on with decree member add "
-        "--learner, start the new one, and run this again; else",
+        "NAME --learner --peer-urls URL, start it as that says, and run this again; else",
         x->old_word);
 }
 
@@ -116,7 +116,9 @@ static int check_new(struct replace *x)
  */
 static void note_came_back(struct replace *x)
 {
-    if (x->old != NULL && x->old == x->new &&member_is_learner(x->new)) {
+    bool same = x->old != NULL && x->new == x->old;
+
+    if (same && member_is_learner(x->old)) {
         say(x,
             "%s (%" PRIx64 ") is a learner at these URLs: taken for the new one, which an earlier "
             "run has added; should it have lost its data, decree member remove it and run this "
@@ -308,9 +310,9 @@ static int take_over(struct replace *x)
         r = add_new(x);
         if (r != 0) {
             (void)err_prefix(&x->e,
-                "%s is removed, the new one not added; go on with decree member add --learner and "
-                "promote",
-                x->old_word);
+                "%s is removed, the new one not added; go on with decree member add %s --learner "
+                "--peer-urls URL, start it as that says, and run this again",
+                x->old_word, x->name);
         }
     }
     return r;
