@@ -12,21 +12,27 @@ from disk_faults import PAGE, begun_segments, flip_bit, is_repairing, used_bytes
 from member_changes import Growing, Joiner, decree, peer_url
 
 
+# A leader that has lost the others takes an addition for as long as an election timeout.
+UNHURRIED = ["--election-timeout=3000"]
+
+
 def add_and_lose(leader, joiner, learner):
     """Asked of a leader that has just lost the others: it takes it into its log, and that is all."""
+    said = []
+
     def add():
         client = leader.client()
         try:
             client.call("/v3/cluster/member/add",
                         {"peerURLs": [peer_url(joiner)], "isLearner": learner})
-        except (OSError, http.client.HTTPException, Refused):
-            pass
+        except (OSError, http.client.HTTPException, Refused) as e:
+            said.append(str(e))
         finally:
             client.close()
 
     asking = threading.Thread(target=add, daemon=True)
     asking.start()
-    until(5, "the addition is in the log", lambda: "adding a member" in leader.log())
+    until(5, f"the addition is in the log: {said}", lambda: "adding a member" in leader.log())
     return asking
 
 
@@ -62,27 +68,27 @@ class Orphans(unittest.TestCase):
 
     def test_a_voter_whose_addition_was_lost_is_told_so(self):
         def joined(joiner):
-            until(20, "it has joined on hearsay", lambda: re.search(
+            until(60, "it has joined on hearsay", lambda: re.search(
                 r"joining cluster=.* agreed=0", joiner.log()))
 
-        with Growing(3) as c:
+        with Growing(3, UNHURRIED) as c:
             leader, joiner = self.lose_an_addition(c, False, joined)
-            self.assertEqual(joiner.process.wait(20), 2)
+            self.assertEqual(joiner.process.wait(60), 2)
             self.assertIn("was never added to the cluster, says member", joiner.log())
             self.assertIn("decree member add m4 --peer-urls", joiner.log())
             joiner.start()  # as it is: it is told again
-            self.assertEqual(joiner.process.wait(20), 2)
+            self.assertEqual(joiner.process.wait(60), 2)
             self.assertIn("has removed it or never added it", joiner.log())
             joiner.process = None
             self.add_again(c, leader, joiner)
 
     def test_a_learner_is_not_taken_in_before_there_is_a_leader(self):
         def refused(joiner):
-            self.assertEqual(joiner.process.wait(20), 2)
+            self.assertEqual(joiner.process.wait(60), 2)
             self.assertIn("has not agreed yet on the learner at", joiner.log())
             joiner.process = None
 
-        with Growing(3) as c:
+        with Growing(3, UNHURRIED) as c:
             leader, joiner = self.lose_an_addition(c, True, refused)
             self.add_again(c, leader, joiner)
 
@@ -98,10 +104,10 @@ class Orphans(unittest.TestCase):
             flip_bit(segment, (PAGE + used_bytes(segment)) // 2, 3)
             for m in c.members:
                 m.start()
-            until(20, "it says what to do", lambda: "1 of 2 voters are damaged" in damaged.log())
+            until(60, "it says what to do", lambda: "1 of 2 voters are damaged" in damaged.log())
             self.assertTrue(is_repairing(damaged))
             self.assertFalse(is_repairing(whole))
-            until(20, "so does the other", lambda: re.search(
+            until(60, "so does the other", lambda: re.search(
                 r"no leader is known: .* unreachable=none", whole.log()))
             said = next(line for line in damaged.log().splitlines() if "1 of 2 voters" in line)
             self.assertIn("Nothing that was acknowledged is lost", said)
@@ -111,15 +117,15 @@ class Orphans(unittest.TestCase):
             whole.arguments, usual = lambda: [*type(whole).arguments(whole), "--force-new-cluster"], \
                 whole.arguments
             whole.start()
-            until(20, "it leads", whole.leads)
+            until(60, "it leads", whole.leads)
             whole.stop()
             whole.arguments = usual
             whole.start()
-            until(20, "it leads", whole.leads)
+            until(60, "it leads", whole.leads)
             self.assertEqual(self.ok(c, "get", "/k/19", endpoints=c.endpoints(damaged)).split(),
                              ["/k/19", "v" * 500])
             damaged.start()
-            self.assertEqual(damaged.process.wait(20), 2)
+            self.assertEqual(damaged.process.wait(60), 2)
             self.assertIn("has been removed from the cluster", damaged.log())
             damaged.process = None
             self.assertIn(f"remove {damaged.data_dir} and add this member anew "
